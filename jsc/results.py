@@ -1,0 +1,243 @@
+"""The records that a run leaves in its folder: written once and atomically, read and checked by everyone else.
+
+Nothing here imports torch, so that reports over hundreds of runs start at once. Losses are mean cross-entropies in
+nats, accuracies fractions, durations seconds.
+"""
+
+import csv
+import dataclasses
+import io
+import json
+import math
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pydantic
+from pydantic import ConfigDict
+
+SCHEMA: Literal[1] = 1
+
+RESULT_FILE = "result.json"
+METRICS_FILE = "metrics.csv"
+CHECKPOINT_FOLDER = "checkpoints"
+BEST_CHECKPOINT = "best.ckpt"
+LAST_CHECKPOINT = "last.ckpt"
+TEST_FILE = "test.json"
+PREDICTIONS_FILE = "predictions.npz"
+
+Status = Literal["completed", "stopped_early", "diverged", "interrupted", "failed"]
+
+
+_EXACT = ConfigDict(extra="forbid", strict=True)
+
+
+class ResultError(ValueError):
+    """A record is missing, damaged or of another schema; the message names the file and what is wrong with it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """`result.json`. A score is None where the run did not get so far, or where it diverged."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _EXACT
+
+    schema: Literal[1] = SCHEMA
+    status: Status
+    error: str | None
+    model: str
+    num_parameters: int
+    dataset: str
+    dataset_variant: str
+    dataset_sha256: str
+    num_train: int
+    num_val: int
+    num_test: int
+    optimizer: str
+    lr: float
+    weight_decay: float
+    scheduler: str
+    batch_size: int
+    max_epochs: int
+    epochs_run: int
+    seed: int
+    engine: str
+    device: str
+    train_loss: float | None
+    train_acc: float | None
+    val_loss: float | None
+    val_acc: float | None
+    test_loss: float | None
+    test_acc: float | None
+    never_predicted: list[str]
+    best_epoch: int | None
+    fit_seconds: float
+    total_seconds: float
+    jets_per_second: float | None
+    checkpoint_best: str | None
+    checkpoint_last: str | None
+    command: str
+    versions: dict[str, str]
+    started_at: str
+    host: str
+    warnings: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassScores:
+    """One class against the rest; None where it is undefined (a class never predicted has no precision)."""
+
+    name: str
+    num_jets: int
+    precision: float | None
+    recall: float | None
+    auc: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestResult:
+    """`test.json`, beside the checkpoint that it scores. `confusion[i][j]`: jets of class i called class j."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _EXACT
+    __test__: ClassVar[bool] = False  # not a test class, whatever pytest makes of its name
+
+    schema: Literal[1] = SCHEMA
+    checkpoint: str
+    model: str
+    num_parameters: int
+    num_macs: int
+    dataset: str
+    dataset_variant: str
+    dataset_sha256: str
+    num_test: int
+    test_loss: float
+    test_acc: float
+    class_names: list[str]
+    classes: list[ClassScores]
+    confusion: list[list[int]]
+    never_predicted: list[str]
+    warnings: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochMetrics:
+    """One row of `metrics.csv`. `step` counts optimizer steps since the start, `seconds` training time since then."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")  # a CSV's cells are text: not strict
+
+    epoch: int
+    step: int
+    lr: float
+    train_loss: float | None
+    train_acc: float | None
+    val_loss: float | None
+    val_acc: float | None
+    jets_per_second: float | None
+    seconds: float
+
+
+Record = TypeVar("Record")
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a whole file or nothing: readers, and a killed writer, never leave half of one under its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_record(path: Path, record: RunResult | TestResult) -> None:
+    """Write `result.json` or `test.json`."""
+    write_atomically(path, json.dumps(_finite(dataclasses.asdict(record)), indent=2, allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity: None stands for them, and the status says that the run diverged."""
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def read_result(run_folder: Path) -> RunResult:
+    """Read a run's `result.json`. Raises ResultError."""
+    return _parse(RunResult, _read_text(run_folder / RESULT_FILE), run_folder / RESULT_FILE)
+
+
+def read_test(path: Path) -> TestResult:
+    """Read a `test.json`. Raises ResultError."""
+    return _parse(TestResult, _read_text(path), path)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ResultError(f"{path}: {error}") from error
+
+
+def _parse(kind: type[Record], content: str, path: Path) -> Record:
+    try:
+        record = pydantic.TypeAdapter(kind).validate_json(content)
+    except pydantic.ValidationError as error:
+        faults = (f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors(include_url=False))
+        raise ResultError(f"{path}: {'; '.join(faults)}") from error
+    return record
+
+
+def write_metrics(run_folder: Path, rows: Iterable[EpochMetrics]) -> None:
+    """Write `metrics.csv`, one row an epoch; an empty cell is a value that was not measured."""
+    names = [f.name for f in dataclasses.fields(EpochMetrics)]
+    lines = [",".join(names)]
+    for row in rows:
+        cells = (getattr(row, name) for name in names)
+        lines.append(",".join("" if cell is None else repr(cell) for cell in cells))
+    write_atomically(run_folder / METRICS_FILE, "\n".join(lines) + "\n")
+
+
+def read_metrics(run_folder: Path) -> list[EpochMetrics]:
+    """Read `metrics.csv`. Raises ResultError."""
+    path = run_folder / METRICS_FILE
+    rows = csv.DictReader(io.StringIO(_read_text(path), newline=""))
+    cells = [{name: None if cell == "" else cell for name, cell in row.items()} for row in rows]
+    try:
+        return pydantic.TypeAdapter(list[EpochMetrics]).validate_python(cells)
+    except pydantic.ValidationError as error:
+        faults = (f"line {int(e['loc'][0]) + 2}, {e['loc'][-1]}: {e['msg']}" for e in error.errors(include_url=False))
+        raise ResultError(f"{path}: {'; '.join(faults)}") from error
+
+
+def write_predictions(
+    path: Path, *, labels_N: npt.NDArray[np.integer[Any]], predicted_N: npt.NDArray[np.integer[Any]]
+) -> None:
+    """Write the true and the predicted class of every test jet (int8, in split order), compressed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        np.savez_compressed(file, labels=labels_N.astype(np.int8), predicted=predicted_N.astype(np.int8))
+    temporary.replace(path)
+
+
+def read_predictions(path: Path) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int8]]:
+    """Read (labels [N], predicted [N]). Raises ResultError."""
+    try:
+        with path.open("rb") as file, np.load(file) as arrays:
+            return arrays["labels"], arrays["predicted"]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ResultError(f"{path}: {error}") from error
