@@ -20,8 +20,8 @@ SPLIT_SEED = 42  # that of MASE, LogicNets and PolyLUT, whose test rows these ar
 class PreparedJets:
     """Standardised jets, the rows of each split side by side: train, then val, then test.
 
-    `x_NF` is float32 [N, F] with the training rows' mean 0 and standard deviation 1, `labels_N` int8 [N], `rows_N` int64
-    [N], the row of the source's table that each jet was. `mean_F` and `std_F` are float64, in the feature's own unit.
+    `x_NF` is float32 [N, F] with the training rows' mean 0 and standard deviation 1, `labels_N` int8 [N], `rows_N`
+    int64 [N], the row of the source's table that each jet was. `mean_F` and `std_F` are float64, in the features' units.
     """
 
     x_NF: npt.NDArray[np.float32]
@@ -59,8 +59,8 @@ class PreparedJets:
 def split_rows(num_jets: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Disjoint row numbers (train, val, test).
 
-    The very rows of scikit-learn's `train_test_split(test_size=0.2, random_state=42)`, then of the same with 0.1 on what
-    is left; drawn here because importing scikit-learn takes longer than training does (a test compares the two).
+    The very rows of scikit-learn's `train_test_split(test_size=0.2, random_state=42)`, then of the same with 0.1 on
+    what is left; drawn here because importing scikit-learn takes longer than training does (a test compares the two).
     """
     rest, test = _split_once(num_jets, TEST_FRACTION)
     train, val = _split_once(len(rest), VAL_FRACTION)
@@ -69,7 +69,7 @@ def split_rows(num_jets: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int
 
 def _split_once(num_rows: int, fraction: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     num_taken = math.ceil(fraction * num_rows)
-    order = np.random.RandomState(SPLIT_SEED).permutation(num_rows)  # noqa: NPY002  # the legacy generator drew the field's split
+    order = np.random.RandomState(SPLIT_SEED).permutation(num_rows)  # the legacy generator drew the field's split
     return order[num_taken:].astype(np.int64), order[:num_taken].astype(np.int64)
 
 
