@@ -44,7 +44,7 @@ class ResultError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
-    """`result.json`. A score is None where the run did not get so far, or where it diverged."""
+    """`result.json`. None stands for what a run did not get to, and for a score that diverged."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _EXACT
 
@@ -52,13 +52,13 @@ class RunResult:
     status: Status
     error: str | None
     model: str
-    num_parameters: int
+    num_parameters: int | None
     dataset: str
-    dataset_variant: str
-    dataset_sha256: str
-    num_train: int
-    num_val: int
-    num_test: int
+    dataset_variant: str | None
+    dataset_sha256: str | None
+    num_train: int | None
+    num_val: int | None
+    num_test: int | None
     optimizer: str
     lr: float
     weight_decay: float

@@ -21,7 +21,7 @@ class PreparedJets:
     """Standardised jets, the rows of each split side by side: train, then val, then test.
 
     `x_NF` is float32 [N, F] with the training rows' mean 0 and standard deviation 1, `labels_N` int8 [N], `rows_N`
-    int64 [N], the row of the source's table that each jet was. `mean_F` and `std_F` are float64, in the features' units.
+    int64 [N], the row of the source's table that each jet was. `mean_F`, `std_F` are float64, in the features' units.
     """
 
     x_NF: npt.NDArray[np.float32]

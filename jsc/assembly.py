@@ -1,0 +1,141 @@
+"""From settings to the objects of a run. The one place where `_target_`s become objects."""
+
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import hydra.utils
+import pytorch_lightning as pl
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from torch import nn
+
+from jsc.checkpoint import AtomicCheckpointIO
+from jsc.command import CommandError
+from jsc.datasets import JetSource, PreparedJets, prepare
+from jsc.models import build_model, find_model, is_traceable, load_entry_points
+from jsc.settings import Built, DatasetSettings, ModelSettings, SchedulerSettings, TrainSettings
+from jsc.task import JetClassifier, Schedule
+
+
+def construct(section: Built, **arguments: Any) -> Any:
+    """Call a section's target with its arguments and these. Raises CommandError with the target's own words."""
+    try:
+        target = hydra.utils.get_object(section.target)
+        return target(**section.arguments, **arguments)
+    except (ImportError, TypeError, ValueError) as error:
+        raise CommandError(f"{section.target}: {error}") from error
+
+
+def import_plugins(modules: Sequence[str]) -> None:
+    """Import modules that register models, from the Python path or the current folder. Raises CommandError."""
+    load_entry_points()
+    if os.getcwd() not in sys.path:  # noqa: PTH109  # sys.path holds strings
+        sys.path.insert(0, os.getcwd())  # noqa: PTH109
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except Exception as error:  # a plug-in is the user's code and may raise anything
+            raise CommandError(f"plugins=[{module}]: {type(error).__name__}: {error}") from error
+
+
+def load_jets(settings: DatasetSettings) -> PreparedJets:
+    """Read, split and standardise a data set; once a process, however many jobs train on it. Raises DatasetError."""
+    key = settings.model_dump_json(by_alias=True, exclude={"batch_size"})
+    if key not in _loaded_jets:
+        source: JetSource = construct(settings)
+        _loaded_jets[key] = prepare(source.read())
+    return _loaded_jets[key]
+
+
+_loaded_jets: dict[str, PreparedJets] = {}
+
+
+def build_network(settings: ModelSettings, jets: PreparedJets) -> nn.Module:
+    """A registered network with the data set's sizes. Raises ValueError if its options or its info are wrong."""
+    model = build_model(
+        settings.name, num_features=jets.num_features, num_classes=jets.num_classes, options=settings.options
+    )
+    if find_model(settings.name).info.is_fx_traceable and not is_traceable(model):
+        raise CommandError(f"model {settings.name!r} is registered as fx-traceable, but torch.fx cannot trace it")
+    return model
+
+
+def build_schedule(settings: SchedulerSettings) -> Schedule | None:
+    """None for a constant learning rate."""
+    if settings.target is None:
+        return None
+    return Schedule(
+        make=partial(hydra.utils.get_object(settings.target), **(settings.model_extra or {})),
+        interval=settings.interval,
+        monitor=settings.monitor,
+        needs_total_steps=settings.needs_total_steps,
+    )
+
+
+def build_task(settings: TrainSettings, jets: PreparedJets) -> JetClassifier:
+    """The network, its optimizer and schedule; weights are drawn from torch's global generator."""
+    optimizer = settings.optimizer
+    return JetClassifier(
+        build_network(settings.model, jets),
+        make_optimizer=lambda parameters: construct(optimizer, params=parameters),
+        schedule=build_schedule(settings.scheduler),
+        label_smoothing=settings.loss.label_smoothing,
+        class_weights=settings.loss.class_weights,
+        hyper_parameters={
+            "settings": settings.model_dump(by_alias=True),
+            "num_features": jets.num_features,
+            "num_classes": jets.num_classes,
+            "feature_names": list(jets.feature_names),
+            "class_names": list(jets.class_names),
+            "feature_mean": jets.mean_F.tolist(),
+            "feature_std": jets.std_F.tolist(),
+            "dataset_variant": jets.variant,
+            "dataset_sha256": jets.sha256,
+        },
+    )
+
+
+def build_trainer(settings: TrainSettings, *, folder: Path, callbacks: Sequence[Callback]) -> pl.Trainer:
+    """A Lightning trainer that writes into `folder`; `callbacks` come before the configured ones."""
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # its tips and its account of our own arguments
+    arguments = settings.trainer.model_dump(exclude={"num_threads"})
+    configured: list[Callback] = [construct(c) for c in settings.callbacks.values() if c is not None]
+    return pl.Trainer(
+        **arguments,
+        default_root_dir=folder,
+        callbacks=[*callbacks, *configured],
+        logger=[construct(section, save_dir=folder) for section in settings.logger.values() if section is not None],
+        plugins=[AtomicCheckpointIO()],
+        enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in configured),
+        enable_progress_bar=False,  # callbacks.progress draws ours
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+
+
+def rehearse(settings: TrainSettings) -> None:
+    """Build everything that a run needs, and throw it away: what cannot be built is said before a folder is made.
+
+    Raises CommandError, DatasetError or ValueError.
+    """
+    import_plugins(settings.plugins)
+    jets = load_jets(settings.dataset)
+    weights = settings.loss.class_weights
+    if weights is not None and len(weights) != jets.num_classes:
+        classes = ", ".join(jets.class_names)
+        raise CommandError(f"loss.class_weights={weights}: give {jets.num_classes} weights, one for each of {classes}")
+    task = build_task(settings, jets)
+    optimizer = task.make_optimizer(task.model.parameters())
+    try:
+        if task.schedule is not None:
+            task.schedule.make(optimizer, **({"total_steps": 100} if task.schedule.needs_total_steps else {}))
+        build_trainer(settings, folder=Path(), callbacks=[])
+    except (TypeError, ValueError, MisconfigurationException) as error:
+        raise CommandError(str(error)) from error

@@ -1,0 +1,81 @@
+"""Checkpoints: ours written whole or not at all, and ours and others' read without running code from them."""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning_fabric.utilities.types import _PATH
+from torch import Tensor, nn
+
+from jsc.results import write_atomically
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be read or does not fit; the message says why."""
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Lightning's checkpoint files, put in place by one rename: a killed run leaves the previous one whole."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any | None = None) -> None:
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        write_atomically(Path(path), content.getvalue())
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """Weights, and for a checkpoint of jsc's the hyperparameters that it was trained with."""
+
+    weights: dict[str, Tensor]
+    hyper_parameters: dict[str, Any] | None
+
+
+def read_checkpoint(path: Path) -> StoredModel:
+    """Read a Lightning checkpoint (.ckpt), a plain state dict (.pt, .pth) or a .safetensors file, on the CPU.
+
+    Raises CheckpointError.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: there is no such file; give a .ckpt, .pt, .pth or .safetensors file")
+    try:
+        if path.suffix == ".safetensors":
+            return StoredModel(safetensors.torch.load_file(path), None)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever the pickle and safetensors readers raise on a file that is none
+        raise CheckpointError(f"{path}: not a readable checkpoint ({error})") from error
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{path}: holds a {type(content).__name__}, not a state dict")
+    if "state_dict" not in content:
+        return StoredModel(dict(content), None)
+    hyper_parameters = content.get("hyper_parameters")
+    if not isinstance(hyper_parameters, Mapping) or "settings" not in hyper_parameters:  # not one of ours
+        return StoredModel(dict(content["state_dict"]), None)
+    return StoredModel(dict(content["state_dict"]), dict(hyper_parameters))
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Load weights whose names may all bear a prefix ("model.", MASE's "model.seq_blocks."), in place.
+
+    Raises CheckpointError if a name or a shape does not fit.
+    """
+    expected = model.state_dict()
+    some_name = next(iter(expected))
+    prefixes = {name.removesuffix(some_name) for name in weights if name.endswith(some_name)}
+    prefix = min(prefixes, key=len, default="")
+    stripped = {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
+    missing, unknown = sorted(expected.keys() - stripped.keys()), sorted(stripped.keys() - expected.keys())
+    misshapen = [
+        f"{name} is {tuple(stripped[name].shape)} there and {tuple(expected[name].shape)} in the model"
+        for name in expected.keys() & stripped.keys()
+        if stripped[name].shape != expected[name].shape
+    ]
+    faults = [*(f"{n} is missing" for n in missing), *(f"{n} is unknown" for n in unknown), *misshapen]
+    if faults:
+        raise CheckpointError(f"{path} does not fit the model: {'; '.join(faults[:6])}. Give the right one with model=")
+    model.load_state_dict(stripped)

@@ -1,0 +1,172 @@
+"""The door of every command: from the words on the command line to checked settings, or a message and exit code 2.
+
+Hydra composes the configuration from conf/; everything that can be known to be wrong is said before a run's folder is
+made. With HYDRA_FULL_ERROR=1 the traceback is shown as well.
+"""
+
+import argparse
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import hydra
+from hydra._internal.utils import get_args_parser  # Hydra gives its argument parser no public name
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel
+
+import jsc.run_names  # noqa: F401  # registers the resolvers that conf/train.yaml uses
+from jsc.explanation import explain
+
+DONE, FAILED, WRONG_COMMAND, INTERRUPTED = 0, 1, 2, 130
+
+# Inside an installed package, or beside it in a checkout.
+CONFIG_FOLDER = next(
+    folder
+    for folder in (Path(__file__).parent / "conf", Path(__file__).parents[1] / "conf")
+    if (folder / "train.yaml").is_file()
+)
+
+Settings = TypeVar("Settings", bound=BaseModel)
+
+
+class CommandError(ValueError):
+    """The command cannot be carried out as given; the message is all that its user needs."""
+
+
+def compose_command(config_name: str, overrides: Sequence[str], schema: type[Settings]) -> Settings:
+    """Compose conf/<config_name>.yaml with `overrides` and check it; for commands that need no folder of Hydra's.
+
+    Exits with code 2 and a one-screen message if that cannot be done.
+    """
+    with_literal_paths = [quote_path(o) for o in overrides]
+    with explained_errors(config_name, with_literal_paths):
+        return check(compose(config_name, with_literal_paths), schema)
+
+
+def run_hydra(
+    main: Callable[[DictConfig], Any], config_name: str, *, check_job: Callable[[DictConfig], None]
+) -> NoReturn:
+    """Run `main` once, or with -m once a job, each in the folder that Hydra makes for it; then exit.
+
+    `check_job` is called beforehand with each job's configuration, for its errors; they exit with code 2. A job whose
+    `main` raises makes the exit code 1; it must have told its user itself.
+    """
+    sys.argv[1:] = [a if a.startswith("-") else quote_path(a) for a in sys.argv[1:]]
+    arguments = get_args_parser().parse_args()
+    hydra_main = hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name=config_name)(main)
+    only_asks = (arguments.help, arguments.hydra_help, arguments.cfg, arguments.shell_completion, arguments.info)
+    full_error = shows_full_error()
+    if not any(only_asks):
+        with explained_errors(config_name, arguments.overrides):
+            for overrides in job_variants(config_name, arguments):
+                check_job(compose(config_name, overrides, config_dir=arguments.config_dir))
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # lets a job's own error through to us
+    try:
+        hydra_main()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except Exception:
+        if full_error:
+            traceback.print_exc()
+        sys.exit(FAILED)
+    sys.exit(DONE)
+
+
+def shows_full_error() -> bool:
+    """Whether the user asked for tracebacks."""
+    return os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
+
+
+@contextlib.contextmanager
+def explained_errors(config_name: str, overrides: Sequence[str]) -> Iterator[None]:
+    """Within this context an error of the command becomes a message and exit code 2."""
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        if shows_full_error():
+            traceback.print_exception(error)
+        print(explain(error, overrides, lambda: compose_choices(config_name, overrides)), file=sys.stderr)
+        sys.exit(WRONG_COMMAND)
+
+
+def compose(config_name: str, overrides: Sequence[str], *, config_dir: str | None = None) -> DictConfig:
+    """The configuration that `overrides` make, Hydra's own node included. May be called within a job of Hydra's."""
+    if config_dir is not None:
+        overrides = [*overrides, f"hydra.searchpath=[{quoted(str(Path(config_dir).absolute()))}]"]
+    current = GlobalHydra.instance()
+    outer = current.hydra
+    current.clear()
+    try:
+        with hydra.initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3", job_name=config_name):
+            return hydra.compose(config_name, list(overrides), return_hydra_config=True)
+    finally:
+        current.hydra = outer
+
+
+def compose_choices(config_name: str, overrides: Sequence[str]) -> DictConfig:
+    """The configuration with the groups' choices that `overrides` name, and nothing else of them."""
+    groups = compose(config_name, []).hydra.runtime.choices
+    return compose(config_name, [o for o in overrides if o.partition("=")[0] in groups])
+
+
+def check(config: DictConfig, schema: type[Settings]) -> Settings:
+    """The keys of `config` that `schema` has, as plain typed values. Raises pydantic's ValidationError."""
+    plain = {name: plain_value(config, name) for name in schema.model_fields if name in config}
+    return schema.model_validate(plain)
+
+
+def plain_value(config: DictConfig, key: str) -> Any:
+    """A node of the configuration as dicts, lists and scalars, its interpolations resolved."""
+    node = config[key]
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+
+def job_variants(config_name: str, arguments: argparse.Namespace) -> Iterator[list[str]]:
+    """Overrides of as many jobs as it takes to see every value of a sweep once, each beside the others' first."""
+    overrides = OverridesParser.create().parse_overrides(arguments.overrides)
+    if not arguments.multirun:
+        yield [str(o.input_line) for o in overrides]
+        return
+    fixed = [str(o.input_line) for o in overrides if not o.is_sweep_override()]
+    swept = [o for o in overrides if o.is_sweep_override()]
+    params = compose(config_name, fixed, config_dir=arguments.config_dir).hydra.sweeper.get("params") or {}
+    told = {o.get_key_element() for o in overrides}
+    for override in OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in params.items()]):
+        if override.get_key_element() not in told:
+            (swept if override.is_sweep_override() else fixed).append(override)  # type: ignore[arg-type]  # both below
+    fixed = [o if isinstance(o, str) else str(o.input_line) for o in fixed]
+    choices = [values_of(o) for o in swept]
+    first = [c[0] for c in choices if c]
+    yield fixed + first
+    for index, values in enumerate(c for c in choices if c):
+        for value in values[1:]:
+            yield fixed + first[:index] + [value] + first[index + 1 :]
+
+
+def values_of(override: Override) -> list[str]:
+    """The single overrides that a sweep over a list of values stands for; none for an interval or a glob."""
+    if not (override.is_choice_sweep() or override.is_range_sweep()) or "glob(" in str(override.input_line):
+        return []
+    return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+
+
+def quote_path(override: str) -> str:
+    """Take a value that names an existing file or folder literally: run folders bear '=' and ',' in their names."""
+    key, is_assignment, value = override.partition("=")
+    if is_assignment and value and not value.startswith(("'", '"')) and Path(value).exists():
+        return f"{key}={quoted(value)}"
+    return override
+
+
+def quoted(value: str) -> str:
+    """A string in the quotes of Hydra's override grammar."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -1,0 +1,145 @@
+"""Batches for Lightning: slices of tensors that lie on the device from the start.
+
+No per-sample work and no worker processes: an epoch is one permutation of row numbers, a batch one gather. Shapes: N
+jets, B jets of a batch, F features.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from jsc.datasets.prepared import PreparedJets, Split
+
+Batch = tuple[Tensor, Tensor]
+"""(x_BF, y_B): standardised features in the run's precision, and int64 class indices."""
+
+
+class EpochOrder:
+    """The order in which an epoch visits the training jets: a permutation drawn from (seed, epoch) alone.
+
+    Bears the `set_epoch` that Lightning calls on samplers.
+    """
+
+    def __init__(self, num_jets: int, *, seed: int) -> None:
+        self.num_jets = num_jets
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def rows_N(self) -> Tensor:  # noqa: N802  # bears its shape
+        """int64 [N], on the CPU, so that every device visits the jets in the same order."""
+        # The two numbers must not be added: epoch 1 of seed 0 would be epoch 0 of seed 1.
+        generator = torch.Generator().manual_seed((self.seed << 32) + self.epoch)
+        return torch.randperm(self.num_jets, generator=generator)
+
+
+class TrainBatches:
+    """One epoch of training batches, from the position that a checkpoint left off at.
+
+    The last, smaller batch is kept unless it has one jet, which BatchNorm cannot train on. With several processes, each
+    takes every `world_size`-th jet of the order, and the few jets that do not divide evenly are left out of the epoch.
+    """
+
+    def __init__(
+        self, x_NF: Tensor, y_N: Tensor, *, batch_size: int, seed: int, rank: int = 0, world_size: int = 1
+    ) -> None:
+        self.x_NF, self.y_N = x_NF, y_N
+        self.batch_size = batch_size
+        self.rank, self.world_size = rank, world_size
+        self.sampler = EpochOrder(len(y_N), seed=seed)
+        self.position = 0  # batches of this epoch that were taken
+
+    def __len__(self) -> int:
+        """Optimizer steps an epoch."""
+        num_jets = len(self.y_N) // self.world_size
+        return num_jets // self.batch_size + (num_jets % self.batch_size > 1)
+
+    def rows_N(self) -> Tensor:  # noqa: N802  # bears its shape
+        """This process's rows of the epoch, int64, in order; batch i is rows [i * batch_size, (i + 1) * batch_size)."""
+        share = len(self.y_N) // self.world_size
+        rows = self.sampler.rows_N()[: share * self.world_size][self.rank :: self.world_size]
+        return rows[: len(self) * self.batch_size]
+
+    def __iter__(self) -> Iterator[Batch]:
+        # The order is drawn at the first batch: Lightning asks for the iterator before it sets the epoch.
+        batches = torch.split(self.rows_N().to(self.x_NF.device), self.batch_size)
+        self.position %= len(self)
+        while self.position < len(self):
+            rows_B = batches[self.position]
+            self.position += 1
+            yield self.x_NF[rows_B], self.y_N[rows_B]
+
+    def state_dict(self) -> dict[str, int]:
+        """What Lightning stores in a checkpoint, so that a run resumed within an epoch sees the rest of it."""
+        return {"position": self.position}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.position = state["position"]
+
+
+class EvalBatches:
+    """A split in large slices, in order. With several processes, each takes its own contiguous share."""
+
+    BATCH_SIZE = 8192
+
+    def __init__(self, x_NF: Tensor, y_N: Tensor, *, rank: int = 0, world_size: int = 1) -> None:
+        share = math.ceil(len(y_N) / world_size)
+        self.x_NF, self.y_N = (t[rank * share : (rank + 1) * share] for t in (x_NF, y_N))
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.y_N) / self.BATCH_SIZE)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return zip(torch.split(self.x_NF, self.BATCH_SIZE), torch.split(self.y_N, self.BATCH_SIZE), strict=True)
+
+
+class JetDataModule(pl.LightningDataModule):
+    """Train, validation and test batches of one data set."""
+
+    def __init__(self, jets: PreparedJets, *, batch_size: int, seed: int) -> None:
+        super().__init__()
+        self.jets = jets
+        self.batch_size = batch_size
+        self.seed = seed
+
+    def tensors(self, split: Split) -> Batch:
+        """A whole split on the trainer's device, in its precision."""
+        rows = self.jets.rows_of(split)
+        trainer = self._trainer()
+        dtype = torch.float64 if str(trainer.precision).startswith("64") else torch.float32
+        x_NF = torch.from_numpy(self.jets.x_NF[rows]).to(trainer.strategy.root_device, dtype)
+        return x_NF, torch.from_numpy(self.jets.labels_N[rows]).to(trainer.strategy.root_device, torch.int64)
+
+    def train_dataloader(self) -> TrainBatches:
+        trainer = self._trainer()
+        return TrainBatches(
+            *self.tensors("train"),
+            batch_size=self.batch_size,
+            seed=self.seed,
+            rank=trainer.global_rank,
+            world_size=trainer.world_size,
+        )
+
+    def val_dataloader(self) -> EvalBatches:
+        return self._eval_batches("val")
+
+    def test_dataloader(self) -> EvalBatches:
+        return self._eval_batches("test")
+
+    def _eval_batches(self, split: Split) -> EvalBatches:
+        trainer = self._trainer()
+        return EvalBatches(*self.tensors(split), rank=trainer.global_rank, world_size=trainer.world_size)
+
+    def _trainer(self) -> pl.Trainer:
+        assert self.trainer is not None, "batches are made for a trainer"
+        return self.trainer
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """The batch is there already."""
+        return batch

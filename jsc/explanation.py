@@ -1,0 +1,80 @@
+"""Messages for a command that cannot be carried out: what came, what is allowed, what to do; on one screen."""
+
+import difflib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import ValidationError
+
+
+def explain(error: Exception, overrides: Sequence[str], compose_choices: Callable[[], DictConfig]) -> str:
+    """Put an error between the command line and the checked settings into the command line's words."""
+    if isinstance(error, ValidationError):
+        faults = dict.fromkeys(_explain_value(dict(fault)) for fault in error.errors(include_url=False))
+        return "\n".join(faults)
+    if isinstance(error, MissingConfigException) and error.options is not None and error.missing_cfg_file is not None:
+        group, _, choice = error.missing_cfg_file.rpartition("/")
+        return f"{group}={choice}: there is no such choice. {_nearest(choice, error.options)}"
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: not understood. Settings are given as key=value; quote a value with odd characters."
+    if isinstance(error, (ConfigCompositionException, OmegaConfBaseException)):
+        return _explain_key(error, overrides, compose_choices())
+    return str(error)
+
+
+def _explain_value(fault: dict[str, Any]) -> str:
+    """One of pydantic's findings."""
+    key = ".".join(str(part) for part in fault["loc"] if not _is_union_member(part))
+    if fault["type"] == "missing":
+        return f"{key}: needs a value; give {key}=..."
+    if fault["type"] == "extra_forbidden":
+        return f"{key}: there is no such setting"
+    if fault["type"] == "list_type":
+        return f"{key}={fault['input']}: must be a list; give {key}=[{fault['input']}]"
+    given = key if isinstance(fault["input"], dict) else f"{key}={fault['input']}"
+    return f"{given}: {re.sub(r'^Input should be', 'must be', fault['msg'])}"
+
+
+def _is_union_member(part: object) -> bool:
+    """Pydantic adds to a fault's place which member of a union it tried: 'int', 'constrained-int'."""
+    return isinstance(part, str) and re.fullmatch(r"(constrained-)?(int|float|str)|list\[.*\]|Built", part) is not None
+
+
+def _explain_key(error: Exception, overrides: Sequence[str], composed: DictConfig) -> str:
+    """Name the override whose key does not exist, and the nearest that does."""
+    groups = [str(group) for group in composed.hydra.runtime.choices]
+    known = [*_keys_of(composed), *(f"hydra.{k}" for k in _keys_of(composed.hydra)), *groups]
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        key = override.get_key_element().lstrip("+~")
+        if key not in known and not override.is_add() and not override.is_force_add():
+            section, _, name = key.rpartition(".")
+            homes = [k for k in known if k.rpartition(".")[2] == name and not k.startswith("hydra")]
+            if homes:
+                return f"{override.input_line}: there is no setting {key!r}. Did you mean {' or '.join(homes)}?"
+            in_section = [k for k in known if k.rpartition(".")[0] == section]
+            siblings = in_section or [k for k in known if "." not in k]
+            return f"{override.input_line}: there is no setting {key!r}. {_nearest(key, siblings)}"
+    return str(error).splitlines()[0]
+
+
+def _keys_of(config: DictConfig, prefix: str = "") -> Iterator[str]:
+    """Every key a user may set, dotted; Hydra's own node left out."""
+    for name in map(str, config):
+        node = config._get_node(name)
+        if name == "hydra" or name.startswith("_"):
+            continue
+        yield f"{prefix}{name}"
+        if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
+            yield from _keys_of(node, f"{prefix}{name}.")
+
+
+def _nearest(word: str, allowed: Sequence[str]) -> str:
+    """'Did you mean x? Allowed: x, y.'"""
+    allowed = sorted(set(allowed))
+    close = difflib.get_close_matches(word.replace("-", "_"), allowed, n=1)
+    return (f"Did you mean {close[0]}? " if close else "") + f"Allowed: {', '.join(allowed)}."

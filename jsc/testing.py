@@ -1,0 +1,73 @@
+"""Scoring a network on the test split; the last step of training and `python -m jsc.test` share it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from jsc.datasets import JetDataModule, PreparedJets
+from jsc.models import num_macs, num_parameters
+from jsc.results import PREDICTIONS_FILE, TEST_FILE, TestResult, write_predictions, write_record
+from jsc.scoring import class_scores, confusion_matrix, never_predicted
+from jsc.task import JetClassifier
+
+
+def score_model(
+    task: JetClassifier,
+    jets: PreparedJets,
+    *,
+    checkpoint: Path,
+    model_name: str,
+    dataset_name: str,
+    accelerator: str,
+    precision: Any,
+    warnings: Sequence[str] = (),
+) -> TestResult:
+    """Score the test split on one device; write `test.json` and `predictions.npz` beside the checkpoint.
+
+    `checkpoint` names the weights that `task` holds already. `warnings` are what its user should know of the test.
+    """
+    trainer = pl.Trainer(
+        accelerator=accelerator,
+        devices=1,
+        precision=precision,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.test(task, datamodule=JetDataModule(jets, batch_size=2, seed=0), verbose=False)
+    logits_NC = torch.cat(task.test_logits).float().cpu()
+    labels_N = torch.from_numpy(jets.labels_N[jets.rows_of("test")]).long()
+    confusion = confusion_matrix(logits_NC, labels_N)
+    silent = never_predicted(confusion, jets.class_names)
+    if silent:
+        died = (
+            f"{model_name} called no test jet {' or '.join(silent)}: the logits of a class can die, under a ReLU above "
+            "all; try another seed, or a network without a ReLU on its logits (jsc-tiny-x10, jsc-mlp)."
+        )
+        warnings = [*warnings, died]
+    result = TestResult(
+        checkpoint=str(checkpoint),
+        model=model_name,
+        num_parameters=num_parameters(task.model),
+        num_macs=num_macs(task.model),
+        dataset=dataset_name,
+        dataset_variant=jets.variant,
+        dataset_sha256=jets.sha256,
+        num_test=jets.num_test,
+        test_loss=task.latest["test_loss"],
+        test_acc=task.latest["test_acc"],
+        class_names=list(jets.class_names),
+        classes=class_scores(logits_NC, labels_N, jets.class_names),
+        confusion=confusion,
+        never_predicted=silent,
+        warnings=list(warnings),
+    )
+    write_record(checkpoint.parent / TEST_FILE, result)
+    write_predictions(
+        checkpoint.parent / PREDICTIONS_FILE, labels_N=labels_N.numpy(), predicted_N=logits_NC.argmax(1).numpy()
+    )
+    return result

@@ -1,0 +1,242 @@
+"""One run from settings to its record: build, fit, test the best checkpoint, write `result.json`."""
+
+import importlib.metadata
+import logging
+import math
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import Logger
+
+from jsc import __version__, console
+from jsc.assembly import build_task, build_trainer, import_plugins, load_jets
+from jsc.checkpoint import load_weights, read_checkpoint
+from jsc.datasets import JetDataModule, PreparedJets
+from jsc.interruption import StopOnSignal
+from jsc.models import num_parameters
+from jsc.recorder import EpochRecorder
+from jsc.results import (
+    BEST_CHECKPOINT,
+    CHECKPOINT_FOLDER,
+    LAST_CHECKPOINT,
+    METRICS_FILE,
+    RESULT_FILE,
+    EpochMetrics,
+    RunResult,
+    Status,
+    TestResult,
+    read_metrics,
+    write_record,
+)
+from jsc.settings import TrainSettings
+from jsc.task import JetClassifier
+from jsc.testing import score_model
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Run:
+    """What is known of a run so far; `record` may be called at any moment."""
+
+    settings: TrainSettings
+    folder: Path
+    command: str
+    started_at: str = field(default_factory=lambda: datetime.now().astimezone().isoformat(timespec="seconds"))
+    clock: float = field(default_factory=time.perf_counter)
+    jets: PreparedJets | None = None
+    task: JetClassifier | None = None
+    device: str = "cpu"
+    fit_seconds: float = 0.0
+    test: TestResult | None = None
+    warnings: list[str] = field(default_factory=list)
+
+    def warn(self, message: str) -> None:
+        """Say it now, and in the record."""
+        log.warning(message)
+        self.warnings.append(message)
+
+    @property
+    def best_checkpoint(self) -> Path:
+        return self.folder / CHECKPOINT_FOLDER / BEST_CHECKPOINT
+
+    @property
+    def last_checkpoint(self) -> Path:
+        return self.folder / CHECKPOINT_FOLDER / LAST_CHECKPOINT
+
+    def epochs(self) -> list[EpochMetrics]:
+        return read_metrics(self.folder) if (self.folder / METRICS_FILE).is_file() else []
+
+    def best_epoch(self) -> EpochMetrics | None:
+        """The one with the lowest validation loss."""
+        validated = [e for e in self.epochs() if e.val_loss is not None and math.isfinite(e.val_loss)]
+        return min(validated, key=lambda e: e.val_loss or 0.0, default=None)
+
+    def record(self, status: Status, error: str | None = None) -> RunResult:
+        """`result.json`; its training and validation scores are those of the best epoch, the one that is tested."""
+        settings, jets, epochs = self.settings, self.jets, self.epochs()
+        best = self.best_epoch() or (epochs[-1] if epochs else None)
+        speeds = [e.jets_per_second for e in epochs if e.jets_per_second is not None]
+        return RunResult(
+            status=status,
+            error=error,
+            model=settings.model.name,
+            num_parameters=num_parameters(self.task.model) if self.task else None,
+            dataset=settings.dataset.name,
+            dataset_variant=jets.variant if jets else None,
+            dataset_sha256=jets.sha256 if jets else None,
+            num_train=jets.num_train if jets else None,
+            num_val=jets.num_val if jets else None,
+            num_test=jets.num_test if jets else None,
+            optimizer=settings.optimizer.name,
+            lr=settings.optimizer.lr,
+            weight_decay=settings.optimizer.weight_decay,
+            scheduler=settings.scheduler.name,
+            batch_size=settings.dataset.batch_size,
+            max_epochs=settings.trainer.max_epochs,
+            epochs_run=len(epochs),
+            seed=settings.seed,
+            engine=settings.engine.name,
+            device=self.device,
+            train_loss=best.train_loss if best else None,
+            train_acc=best.train_acc if best else None,
+            val_loss=best.val_loss if best else None,
+            val_acc=best.val_acc if best else None,
+            test_loss=self.test.test_loss if self.test else None,
+            test_acc=self.test.test_acc if self.test else None,
+            never_predicted=self.test.never_predicted if self.test else [],
+            best_epoch=best.epoch if best else None,
+            fit_seconds=self.fit_seconds,
+            total_seconds=time.perf_counter() - self.clock,
+            jets_per_second=sum(speeds) / len(speeds) if speeds else None,
+            checkpoint_best=shown_path(self.best_checkpoint),
+            checkpoint_last=shown_path(self.last_checkpoint),
+            command=self.command,
+            versions={
+                "python": platform.python_version(),
+                "jsc": __version__,
+                **{
+                    name.replace("-", "_"): importlib.metadata.version(name)
+                    for name in ("torch", "pytorch-lightning", "hydra-core")
+                },
+            },
+            started_at=self.started_at,
+            host=platform.node(),
+            warnings=self.warnings,
+        )
+
+
+def shown_path(path: Path) -> str | None:
+    """A file's path from the current folder, as its user would type it; None if there is no such file."""
+    if not path.is_file():
+        return None
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def train(settings: TrainSettings, *, folder: Path, command: str, resume_from: Path | None = None) -> RunResult:
+    """Train, test and record one run in `folder`.
+
+    Raises whatever ended it, KeyboardInterrupt included, after the record was written.
+    """
+    run = Run(settings, folder, command)
+    try:
+        import_plugins(settings.plugins)
+        pl.seed_everything(settings.seed, verbose=False)
+        torch.set_num_threads(settings.trainer.num_threads)
+        run.jets = load_jets(settings.dataset)
+        run.task = build_task(settings, run.jets)
+        callbacks = [StopOnSignal(run.last_checkpoint), EpochRecorder(folder)]
+        trainer = build_trainer(settings, folder=folder, callbacks=callbacks)
+        status = fit(run, run.jets, run.task, trainer, resume_from)
+        if run.best_checkpoint.is_file() and run.best_epoch() is not None:
+            test_best(run, run.jets, run.task, trainer.loggers)
+    except KeyboardInterrupt:
+        write_record(folder / RESULT_FILE, run.record("interrupted", "interrupted by its user"))
+        log.warning("Interrupted. To go on: python -m jsc.train resume='%s'", shown_path(folder))
+        raise
+    except Exception as error:
+        write_record(folder / RESULT_FILE, run.record("failed", f"{type(error).__name__}: {error}"))
+        raise
+    result = run.record(status)
+    write_record(folder / RESULT_FILE, result)
+    log.info(console.result_table(result))
+    return result
+
+
+def fit(run: Run, jets: PreparedJets, task: JetClassifier, trainer: pl.Trainer, resume_from: Path | None) -> Status:
+    """Train to the end that the settings name, or to a loss that is no number."""
+    settings = run.settings
+    run.device = device_name(trainer)
+    log.info(
+        "%s with %s parameters on %s; %s (%s): %s jets to train, %s to validate, %s to test",
+        settings.model.name,
+        f"{num_parameters(task.model):,}",
+        run.device,
+        settings.dataset.name,
+        jets.variant,
+        *(f"{n:,}" for n in (jets.num_train, jets.num_val, jets.num_test)),
+    )
+    if resume_from is not None:
+        check_same_jets(run, jets, resume_from)
+    data = JetDataModule(jets, batch_size=settings.dataset.batch_size, seed=settings.seed)
+    earlier_epochs = run.epochs() if resume_from is not None else []
+    started = time.perf_counter()
+    try:
+        trainer.fit(task, datamodule=data, ckpt_path=resume_from, weights_only=True)
+    except SystemExit as ended:  # what Lightning makes of a KeyboardInterrupt
+        if isinstance(ended.__context__, KeyboardInterrupt):
+            raise ended.__context__ from None
+        raise
+    finally:
+        run.fit_seconds = time.perf_counter() - started + (earlier_epochs[-1].seconds if earlier_epochs else 0.0)
+    epochs = run.epochs()
+    if epochs and epochs[-1].train_loss is not None and not math.isfinite(epochs[-1].train_loss):
+        run.warn(
+            f"The training loss became {epochs[-1].train_loss} in epoch {epochs[-1].epoch}: try a smaller optimizer.lr."
+        )
+        return "diverged"
+    if trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps:
+        return "completed"
+    return "completed" if len(epochs) >= settings.trainer.max_epochs else "stopped_early"
+
+
+def test_best(run: Run, jets: PreparedJets, task: JetClassifier, loggers: Sequence[Logger]) -> None:
+    """Score the test split once, with the weights of the lowest validation loss."""
+    load_weights(task.model, read_checkpoint(run.best_checkpoint).weights, run.best_checkpoint)
+    run.test = score_model(
+        task,
+        jets,
+        checkpoint=run.best_checkpoint,
+        model_name=run.settings.model.name,
+        dataset_name=run.settings.dataset.name,
+        accelerator=run.settings.trainer.accelerator,
+        precision=run.settings.trainer.precision,
+    )
+    scores = {"test_loss_epoch": run.test.test_loss, "test_acc_epoch": run.test.test_acc}
+    for logger in loggers:
+        logger.log_metrics(scores, step=run.epochs()[-1].step - 1)
+        logger.finalize("success")
+    for warning in run.test.warnings:
+        run.warn(warning)
+
+
+def check_same_jets(run: Run, jets: PreparedJets, checkpoint: Path) -> None:
+    """Warn, in the record too, if a run goes on with other jets than it began with."""
+    before = read_checkpoint(checkpoint).hyper_parameters or {}
+    if before.get("dataset_sha256") != jets.sha256:
+        run.warn(
+            f"The run began on jets of variant {before.get('dataset_variant')}, SHA-256 {before.get('dataset_sha256')} "
+            f"and goes on with variant {jets.variant}, SHA-256 {jets.sha256}: its scores belong to neither."
+        )
+
+
+def device_name(trainer: pl.Trainer) -> str:
+    """`cpu`, or the GPU's own name."""
+    device = trainer.strategy.root_device
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
