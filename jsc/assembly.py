@@ -1,16 +1,16 @@
 """From settings to the objects of a run. The one place where `_target_`s become objects."""
 
 import importlib
-import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import hydra.utils
 import pytorch_lightning as pl
+import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from torch import nn
@@ -18,8 +18,9 @@ from torch import nn
 from jsc.checkpoint import AtomicCheckpointIO
 from jsc.command import CommandError
 from jsc.datasets import JetSource, PreparedJets, prepare
+from jsc.lightning_noise import quieten_lightning
 from jsc.models import build_model, find_model, is_traceable, load_entry_points
-from jsc.settings import Built, DatasetSettings, ModelSettings, SchedulerSettings, TrainSettings
+from jsc.settings import Built, DatasetSettings, ModelSettings, OptimizerSettings, SchedulerSettings, TrainSettings
 from jsc.task import JetClassifier, Schedule
 
 
@@ -66,6 +67,12 @@ def build_network(settings: ModelSettings, jets: PreparedJets) -> nn.Module:
     return model
 
 
+def build_optimizer(settings: OptimizerSettings, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """Raises CommandError with the optimizer's own words."""
+    optimizer: torch.optim.Optimizer = construct(settings, params=parameters)
+    return optimizer
+
+
 def build_schedule(settings: SchedulerSettings) -> Schedule | None:
     """None for a constant learning rate."""
     if settings.target is None:
@@ -80,10 +87,9 @@ def build_schedule(settings: SchedulerSettings) -> Schedule | None:
 
 def build_task(settings: TrainSettings, jets: PreparedJets) -> JetClassifier:
     """The network, its optimizer and schedule; weights are drawn from torch's global generator."""
-    optimizer = settings.optimizer
     return JetClassifier(
         build_network(settings.model, jets),
-        make_optimizer=lambda parameters: construct(optimizer, params=parameters),
+        make_optimizer=partial(build_optimizer, settings.optimizer),
         schedule=build_schedule(settings.scheduler),
         label_smoothing=settings.loss.label_smoothing,
         class_weights=settings.loss.class_weights,
@@ -103,8 +109,7 @@ def build_task(settings: TrainSettings, jets: PreparedJets) -> JetClassifier:
 
 def build_trainer(settings: TrainSettings, *, folder: Path, callbacks: Sequence[Callback]) -> pl.Trainer:
     """A Lightning trainer that writes into `folder`; `callbacks` come before the configured ones."""
-    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # its tips and its account of our own arguments
+    quieten_lightning()
     arguments = settings.trainer.model_dump(exclude={"num_threads"})
     configured: list[Callback] = [construct(c) for c in settings.callbacks.values() if c is not None]
     return pl.Trainer(

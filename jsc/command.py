@@ -38,6 +38,10 @@ CONFIG_FOLDER = next(
 Settings = TypeVar("Settings", bound=BaseModel)
 
 
+class JobFailed(Exception):  # noqa: N818  # the word for it in results and exit codes
+    """A job failed and has told its user."""
+
+
 class CommandError(ValueError):
     """The command cannot be carried out as given; the message is all that its user needs."""
 
@@ -58,13 +62,12 @@ def run_hydra(
     """Run `main` once, or with -m once a job, each in the folder that Hydra makes for it; then exit.
 
     `check_job` is called beforehand with each job's configuration, for its errors; they exit with code 2. A job whose
-    `main` raises makes the exit code 1; it must have told its user itself.
+    `main` raises makes the exit code 1.
     """
     sys.argv[1:] = [a if a.startswith("-") else quote_path(a) for a in sys.argv[1:]]
     arguments = get_args_parser().parse_args()
     hydra_main = hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name=config_name)(main)
     only_asks = (arguments.help, arguments.hydra_help, arguments.cfg, arguments.shell_completion, arguments.info)
-    full_error = shows_full_error()
     if not any(only_asks):
         with explained_errors(config_name, arguments.overrides):
             for overrides in job_variants(config_name, arguments):
@@ -74,9 +77,10 @@ def run_hydra(
         hydra_main()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except JobFailed:
+        sys.exit(FAILED)
     except Exception:
-        if full_error:
-            traceback.print_exc()
+        traceback.print_exc()
         sys.exit(FAILED)
     sys.exit(DONE)
 

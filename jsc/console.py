@@ -16,19 +16,19 @@ def rendered(table: Table) -> str:
     """A table as plain text, no wider than WIDTH columns."""
     text = io.StringIO()
     Console(file=text, width=WIDTH, no_color=True).print(table)
-    return text.getvalue().rstrip()
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Rows of cells under a heading; numbers stand to the right."""
     rows = [list(row) for row in rows]
-    built = Table(title=title, title_justify="left")
+    built = Table()
     for index, column in enumerate(columns):
         is_number = bool(rows) and all(isinstance(row[index], (int, float)) for row in rows)
         built.add_column(column, justify="right" if is_number else "left", overflow="fold")
     for row in rows:
         built.add_row(*(shown(cell) for cell in row))
-    return rendered(built)
+    return f"{title}\n{rendered(built)}"
 
 
 def shown(value: object) -> str:

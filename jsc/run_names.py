@@ -10,6 +10,8 @@ from datetime import datetime
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+_names_of_sweeps: dict[str, str] = {}
+
 MAX_LENGTH = 120  # of a job's name; file systems take 255 bytes, and TensorBoard shows them whole
 
 
@@ -32,10 +34,14 @@ def job_name(overrides: Sequence[str]) -> str:
     return f"{name[: MAX_LENGTH - 9]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
-def sweep_name(overrides: Sequence[str]) -> str:
-    """`lr_x_batch_size` for a sweep over these two, unless its experiment gives a name."""
+def sweep_name(experiment: str | None, overrides: Sequence[str]) -> str:
+    """`lr_x_batch_size` for a sweep over these two, unless its experiment gives a name.
+
+    Each job asks again, with its own overrides; they get the name that the sweep got.
+    """
     parsed = OverridesParser.create().parse_overrides(list(overrides))
-    return "_x_".join(short_key(o.get_key_element()) for o in parsed if o.is_sweep_override()) or "sweep"
+    swept = "_x_".join(short_key(o.get_key_element()) for o in parsed if o.is_sweep_override())
+    return _names_of_sweeps.setdefault(run_id(), experiment or swept or "sweep")
 
 
 def short_key(key: str) -> str:

@@ -4,7 +4,7 @@ A section with a `_target_` builds that class or function with its other keys, s
 here; every other section takes the listed keys alone.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 
@@ -107,4 +107,24 @@ class TrainSettings(Section):
     callbacks: dict[str, Built | None]
     logger: dict[str, Built | None]
     seed: NonNegativeInt
+    plugins: list[str]
+
+
+class TestSettings(Section):
+    """What `python -m jsc.test` is told."""
+
+    __test__: ClassVar[bool] = False  # not a test class, whatever pytest makes of its name
+
+    checkpoint: str
+    model: ModelSettings | None
+    dataset: DatasetSettings | None
+    accelerator: Literal["auto", "cpu", "gpu"]
+    plugins: list[str]
+
+
+class ModelsSettings(Section):
+    """What `python -m jsc.models` is told."""
+
+    num_features: PositiveInt
+    num_classes: PositiveInt
     plugins: list[str]

@@ -149,7 +149,8 @@ class JetClassifier(pl.LightningModule):
         self.latest |= {f"{split}_loss": loss.item(), f"{split}_acc": accuracy.item()}
         # For callbacks and the loggers; train_loss and train_acc have their places on the x-axis of steps already.
         self.log_dict(
-            {f"{split}_loss{suffix}": loss.float(), f"{split}_acc{suffix}": accuracy.float()}, logger=bool(suffix)
+            {f"{split}_loss{suffix}": loss.float(), f"{split}_acc{suffix}": accuracy.float()},
+            logger=bool(suffix and self.loggers),
         )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

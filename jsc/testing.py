@@ -1,13 +1,16 @@
 """Scoring a network on the test split; the last step of training and `python -m jsc.test` share it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 
-from jsc.datasets import JetDataModule, PreparedJets
+from jsc.checkpoint import CheckpointError
+from jsc.datasets import JetDataModule, PreparedJets, restandardised
+from jsc.lightning_noise import quieten_lightning
 from jsc.models import num_macs, num_parameters
 from jsc.results import PREDICTIONS_FILE, TEST_FILE, TestResult, write_predictions, write_record
 from jsc.scoring import class_scores, confusion_matrix, never_predicted
@@ -29,6 +32,7 @@ def score_model(
 
     `checkpoint` names the weights that `task` holds already. `warnings` are what its user should know of the test.
     """
+    quieten_lightning()
     trainer = pl.Trainer(
         accelerator=accelerator,
         devices=1,
@@ -71,3 +75,28 @@ def score_model(
         checkpoint.parent / PREDICTIONS_FILE, labels_N=labels_N.numpy(), predicted_N=logits_NC.argmax(1).numpy()
     )
     return result
+
+
+def as_trained_on(jets: PreparedJets, trained: Mapping[str, Any]) -> tuple[PreparedJets, list[str]]:
+    """Jets in the standardisation that a network was trained with, and what its user should know of the difference.
+
+    `trained` is a checkpoint's hyperparameters. Raises CheckpointError if features or classes are others.
+    """
+    for what, now in (("feature_names", jets.feature_names), ("class_names", jets.class_names)):
+        if list(now) != list(trained[what]):
+            raise CheckpointError(
+                f"the network was trained on {what.replace('_', ' ')} {', '.join(trained[what])}; "
+                f"these jets have {', '.join(now)}: give the data set that it belongs to"
+            )
+    warnings = []
+    if jets.variant != trained["dataset_variant"]:
+        warnings.append(
+            f"the network was trained on jets of variant {trained['dataset_variant']} and is tested on {jets.variant}: "
+            "scores on different variants do not compare"
+        )
+    elif jets.sha256 != trained["dataset_sha256"]:
+        warnings.append(
+            "the network was trained on another file of these jets: its training jets may be among the test's"
+        )
+    mean_F, std_F = (np.asarray(trained[key], dtype=np.float64) for key in ("feature_mean", "feature_std"))
+    return restandardised(jets, mean_F=mean_F, std_F=std_F), warnings

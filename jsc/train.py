@@ -15,17 +15,17 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from jsc import console
-from jsc.assembly import rehearse
-from jsc.command import check, compose, explained_errors, run_hydra
+from jsc.command import JobFailed, check, compose, explained_errors, run_hydra
 from jsc.resume import check_unchanged, resumed_overrides
 from jsc.settings import TrainSettings
-from jsc.training import train
 
 log = logging.getLogger(__name__)
 
 
 def main(config: DictConfig) -> float | None:
     """One run, or one job of a sweep; returns the validation loss for sweepers that search."""
+    from jsc.training import train
+
     job = HydraConfig.get()
     overrides = list(job.overrides.task)
     logging.captureWarnings(True)  # into train.log as well
@@ -38,9 +38,9 @@ def main(config: DictConfig) -> float | None:
             command=shlex.join(["python", "-m", "jsc.train", *overrides]),
             resume_from=Path(config.resume) if config.resume is not None else None,
         )
-    except Exception:
+    except Exception as error:
         log.exception("The run failed.")
-        raise
+        raise JobFailed from error
     return result.val_loss
 
 
@@ -52,7 +52,10 @@ def default_settings() -> dict[str, Any]:
 
 def check_job(config: DictConfig) -> None:
     """Find what is wrong with a job before it has a folder."""
-    rehearse(check(config, TrainSettings))
+    settings = check(config, TrainSettings)
+    from jsc.assembly import rehearse  # loads torch, which takes seconds: a misspelt word is answered before that
+
+    rehearse(settings)
     if config.resume is not None:
         check_unchanged(config, Path(config.resume))
 

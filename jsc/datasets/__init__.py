@@ -2,7 +2,7 @@
 
 from jsc.datasets.datamodule import Batch, EpochOrder, EvalBatches, JetDataModule, TrainBatches
 from jsc.datasets.jets import CLASS_NAMES, FEATURE_NAMES, DatasetError, JetSource, JetTable
-from jsc.datasets.prepared import PreparedJets, Split, prepare, split_rows
+from jsc.datasets.prepared import PreparedJets, Split, prepare, restandardised, split_rows
 from jsc.datasets.sample import JetSample
 
 __all__ = [
@@ -20,5 +20,6 @@ __all__ = [
     "Split",
     "TrainBatches",
     "prepare",
+    "restandardised",
     "split_rows",
 ]

@@ -1,5 +1,6 @@
 """Jets ready to train on: split, standardised, grouped by split. Shapes: N jets, F features, C classes."""
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -105,3 +106,13 @@ def prepare(table: JetTable) -> PreparedJets:
         variant=table.variant,
         sha256=table.sha256,
     )
+
+
+def restandardised(
+    jets: PreparedJets, *, mean_F: npt.NDArray[np.float64], std_F: npt.NDArray[np.float64]
+) -> PreparedJets:
+    """The same jets in the standardisation that a network was trained with."""
+    if np.array_equal(mean_F, jets.mean_F) and np.array_equal(std_F, jets.std_F):
+        return jets
+    x_NF = ((jets.x_NF * jets.std_F + (jets.mean_F - mean_F)) / std_F).astype(np.float32)
+    return dataclasses.replace(jets, x_NF=x_NF, mean_F=mean_F, std_F=std_F)
