@@ -1,0 +1,26 @@
+"""The fused engine: whole stretches of optimizer steps in one compiled call, the same function as torch autograd.
+
+From the model to the machine: `plan` lowers an fx trace to a list of layers (or says why not), `optimizers` and
+`loss` do so for the rest; `program` writes the plan as tables of numbers; `kernels` is the compiled code that reads
+them, over the vectors of `vectors`, the functions of `elementary` and the matrix products of `tiles`; `compilation`
+keeps it on disk; `cpu` puts it under one class. `dropout` gives torch the random bits that the kernels draw.
+"""
+
+from jsc.engine.cpu import Evaluation, FusedTrainer
+from jsc.engine.dropout import CounterDropout, count_dropout, set_dropout_step
+from jsc.engine.loss import CrossEntropy
+from jsc.engine.optimizers import lower_optimizer
+from jsc.engine.plan import CannotLower, Plan, lower
+
+__all__ = [
+    "CannotLower",
+    "CounterDropout",
+    "CrossEntropy",
+    "Evaluation",
+    "FusedTrainer",
+    "Plan",
+    "count_dropout",
+    "lower",
+    "lower_optimizer",
+    "set_dropout_step",
+]

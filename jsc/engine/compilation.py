@@ -1,0 +1,97 @@
+"""The kernels, compiled once a dtype and a machine, then loaded from Numba's cache on disk."""
+
+import functools
+import hashlib
+import logging
+import time
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numba
+
+from jsc.engine import kernels
+
+_log = logging.getLogger(__name__)
+
+# Numba notices a changed file only if it is the entry function's own; these decide over what is compiled, too.
+_SOURCES = ("elementary.py", "kernels.py", "program.py", "tiles.py", "vectors.py")
+_LOCK_SECONDS = 300.0
+
+
+class Kernel:
+    """A compiled function of any number of arguments that is on disk after its first compilation."""
+
+    def __init__(self, name: str, function: Any) -> None:
+        self._name = name
+        self._entry = _cached_entry(function, _fingerprint())
+        self._ready: set[Any] = set()
+
+    def __call__(self, *args: Any) -> int:
+        """Run it; types of arguments that it has not seen yet are loaded from the cache, or compiled."""
+        kind = numba.typeof(args)
+        if kind not in self._ready:
+            self._prepare(kind)
+        return int(self._entry(args))
+
+    def _prepare(self, kind: Any) -> None:
+        started = time.perf_counter()
+        with self._lock():  # of processes that start at once, one compiles and the others load
+            self._entry.compile((kind,))
+        if not self._entry.stats.cache_hits:
+            _log.info(
+                "compiled the fused engine's loops (%s) in %.1f s; %s",
+                self._name,
+                time.perf_counter() - started,
+                f"later processes load them from {self._folder}" if self._folder else "there is no folder to keep them in",
+            )
+        self._ready.add(kind)
+
+    @property
+    def _folder(self) -> Path | None:
+        path = self._entry.stats.cache_path
+        return None if path is None else Path(path)
+
+    def _lock(self) -> AbstractContextManager[Any]:
+        if self._folder is None:
+            return nullcontext()
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(self._folder / f"{self._name}.lock", timeout=_LOCK_SECONDS)
+            with lock:
+                pass
+        except (OSError, filelock.Timeout):  # then this process compiles for itself
+            return nullcontext()
+        return lock
+
+
+def _fingerprint() -> str:
+    digest = hashlib.sha256()
+    for name in _SOURCES:
+        digest.update((Path(__file__).parent / name).read_bytes())
+    return digest.hexdigest()
+
+
+def _cached_entry(function: Any, fingerprint: str) -> Any:
+    def entry(args: Any) -> int:
+        if fingerprint == "":  # a closure variable: what it holds is part of the cache's key
+            return -1
+        return function(*args)
+
+    try:
+        return numba.njit(entry, cache=True, nogil=True)
+    except RuntimeError:  # no folder can be written to
+        return numba.njit(entry, nogil=True)
+
+
+@functools.cache
+def train_kernel() -> Kernel:
+    """`kernels.train`."""
+    return Kernel("train", kernels.train)
+
+
+@functools.cache
+def evaluate_kernel() -> Kernel:
+    """`kernels.evaluate`."""
+    return Kernel("evaluate", kernels.evaluate)

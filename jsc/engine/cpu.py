@@ -1,0 +1,223 @@
+"""The fused engine on the CPU: stretches of optimizer steps, and evaluations, in one compiled call each.
+
+Shapes: N jets, F features, C classes, S optimizer steps, P parameters.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from jsc.engine import kernels, program
+from jsc.engine.compilation import evaluate_kernel, train_kernel
+from jsc.engine.loss import CrossEntropy
+from jsc.engine.optimizers import OptimizerState, check_covers, lower_optimizer
+from jsc.engine.plan import CannotLower, lower
+from jsc.engine.program import write_program
+from jsc.engine.vectors import VECTOR_BYTES
+
+BLOCK_JETS = 256  # a block of the widest registered network still fits a core's second cache
+Floats = npt.NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """`loss_sum / weight_sum` is the mean loss (`weight_sum` is N without class weights)."""
+
+    loss_sum: float
+    weight_sum: float
+    num_correct: int
+    logits_NC: Floats | None
+
+    @property
+    def loss(self) -> float:
+        return self.loss_sum / self.weight_sum
+
+
+class FusedTrainer:
+    """Trains and scores one model with one optimizer and loss.
+
+    The torch objects stay the truth: every call reads parameters, BatchNorm's statistics and the optimizer's state
+    from them and leaves them as torch would have, so that state dicts are current between calls and may be loaded.
+    Raises CannotLower if the model, the optimizer or their options are beyond the kernel.
+    """
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, *, loss: CrossEntropy, seed: int) -> None:
+        self._model = model
+        self._optimizer = optimizer
+        self._plan = lower(model)
+        self._program = write_program(self._plan)
+        lower_optimizer(optimizer)
+        check_covers(optimizer, self._parameters())
+        num_classes = self._plan.num_classes
+        weights = loss.class_weights if loss.class_weights is not None else (1.0,) * num_classes
+        if len(weights) != num_classes:
+            raise ValueError(f"the loss has {len(weights)} class weights; the model has {num_classes} classes")
+        self._loss = loss
+        self._class_weights_C = np.array(weights, np.float64)
+        self._seed = np.uint64(seed & 0xFFFFFFFFFFFFFFFF)
+        self.dtype: np.dtype[Any] = np.dtype(np.float32 if self._plan.dtype == torch.float32 else np.float64)
+        self._lanes = VECTOR_BYTES // self.dtype.itemsize
+        size = _round_up(self._program.num_parameters, self._lanes)
+        self._theta, self._gradient, *self._moments = (_aligned(size, self.dtype) for _ in range(4))
+        self._running = np.zeros(self._program.num_running, self.dtype)
+        self._stats = np.zeros(self._program.num_stats, np.float64)
+        self._work = _aligned(0, self.dtype)
+
+    def train(
+        self,
+        x_NF: Floats,
+        labels_N: npt.NDArray[np.integer[Any]],
+        rows: npt.NDArray[np.int64],
+        *,
+        batch_size: int,
+        learning_rates_S: npt.NDArray[np.float64],
+        first_step: int,
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+        """Take S optimizer steps on consecutive batches of `rows`; the last one may be short.
+
+        Args:
+            x_NF: the table of jets, contiguous, in the model's dtype.
+            labels_N: its classes, 0 to C - 1; int8 is used as it is, other integers are converted at each call.
+            rows: row numbers of `x_NF`, in training order; as many as S batches hold.
+            batch_size: jets a step.
+            learning_rates_S: one a step.
+            first_step: optimizer steps taken before this call in the whole run; dropout draws by it.
+
+        Returns:
+            (losses_S, num_correct_S): each batch's mean loss, and how many jets the training forward got right.
+
+        Raises:
+            ValueError, IndexError: unfit arrays; the model and the optimizer are then as before the call.
+        """
+        rows = np.ascontiguousarray(rows, np.int64)
+        rates_S = np.ascontiguousarray(learning_rates_S, np.float64)
+        x, labels = self._checked(x_NF, labels_N)
+        num_steps = len(rates_S)
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; it is at least 1")
+        if num_steps != -(-len(rows) // batch_size):
+            raise ValueError(
+                f"{len(rows)} rows are {-(-len(rows) // batch_size)} batches of {batch_size}; "
+                f"there are {num_steps} learning rates"
+            )
+        losses_S, num_correct_S = np.empty(num_steps, np.float64), np.empty(num_steps, np.int64)
+        if num_steps == 0:
+            return losses_S, num_correct_S
+        smallest = len(rows) - (num_steps - 1) * batch_size
+        if self._program.tracked and smallest == 1:
+            raise ValueError("a batch of 1 jet has no variance: BatchNorm cannot train on it")
+        optimizer_plan = lower_optimizer(self._optimizer)
+        state = OptimizerState(self._optimizer, optimizer_plan)
+        parameters = self._parameters()
+        steps_before = state.num_steps(parameters)
+        buffers = dict(self._model.named_buffers())
+        self._read_model(parameters, buffers)
+        state.read(parameters, self._program.parameters, self._moments)
+        tracked = np.array([int(buffers[name]) for name in self._program.tracked], np.int64)
+        block, stride = self._block(batch_size)
+        self._reserve(-(-batch_size // block) * self._program.rows_a_block * stride)
+        status = train_kernel()(
+            x, labels, rows, batch_size, rates_S, first_step,
+            self._program.ops, self._program.constants, self._program.segments, self._shape(stride, block),
+            self._theta, self._gradient, self._moments[0], self._moments[1],
+            self._running, tracked, self._stats, self._work,
+            self._class_weights_C, self._loss.label_smoothing, self._loss.class_weights is not None,
+            optimizer_plan.kind, np.array([*optimizer_plan.constants, 0.0]), steps_before, self._seed,
+            losses_S, num_correct_S,
+        )  # fmt: skip
+        self._check(status, len(labels))
+        self._write_model(parameters, buffers)
+        for name in self._program.tracked:
+            buffers[name].add_(num_steps)
+        state.write(parameters, self._program.parameters, self._moments, steps_before + num_steps)
+        return losses_S, num_correct_S
+
+    def evaluate(
+        self, x_NF: Floats, labels_N: npt.NDArray[np.integer[Any]], *, with_logits: bool = False
+    ) -> Evaluation:
+        """Score jets as the model in evaluation mode does. Arguments and errors are those of `train`."""
+        x, labels = self._checked(x_NF, labels_N)
+        self._read_model(self._parameters(), dict(self._model.named_buffers()))
+        block, stride = self._block(BLOCK_JETS)
+        self._reserve(self._program.rows_a_block * stride)
+        logits = np.empty(len(labels) * self._plan.num_classes if with_logits else 0, self.dtype)
+        sums = np.zeros(3, np.float64)
+        status = evaluate_kernel()(
+            x, labels, self._program.ops, self._program.constants, self._shape(stride, block),
+            self._theta, self._running, self._stats, self._work,
+            self._class_weights_C, self._loss.label_smoothing, logits, sums,
+        )  # fmt: skip
+        self._check(status, len(labels))
+        logits_NC = logits.reshape(len(labels), self._plan.num_classes) if with_logits else None
+        return Evaluation(float(sums[0]), float(sums[1]), int(sums[2]), logits_NC)
+
+    def _parameters(self) -> dict[str, nn.Parameter]:
+        return dict(self._model.named_parameters())
+
+    def _read_model(self, parameters: dict[str, nn.Parameter], buffers: dict[str, torch.Tensor]) -> None:
+        for name, place in self._program.parameters.items():
+            self._theta[place] = parameters[name].detach().numpy().ravel()
+        for name, place in self._program.running.items():
+            self._running[place] = buffers[name].numpy()
+
+    def _write_model(self, parameters: dict[str, nn.Parameter], buffers: dict[str, torch.Tensor]) -> None:
+        for name, place in self._program.parameters.items():
+            value = parameters[name].detach().numpy()
+            value[...] = self._theta[place].reshape(value.shape)
+        for name, place in self._program.running.items():
+            buffers[name].numpy()[...] = self._running[place]
+
+    def _checked(self, x_NF: Floats, labels_N: npt.NDArray[np.integer[Any]]) -> tuple[Floats, npt.NDArray[np.int8]]:
+        num_features, num_classes = self._plan.num_features, self._plan.num_classes
+        if x_NF.dtype != self.dtype:
+            raise ValueError(f"jets are {x_NF.dtype}; the model is {self.dtype}")
+        if x_NF.ndim != 2 or x_NF.shape[1] != num_features or not x_NF.flags.c_contiguous:
+            raise ValueError(f"jets are {list(x_NF.shape)}; expected a contiguous [N, {num_features}]")
+        if labels_N.shape != x_NF.shape[:1]:
+            raise ValueError(f"labels are {list(labels_N.shape)} for {len(x_NF)} jets")
+        if labels_N.dtype == np.int8 and labels_N.flags.c_contiguous:
+            return x_NF.reshape(-1), labels_N
+        if not np.issubdtype(labels_N.dtype, np.integer):
+            raise ValueError(f"labels are {labels_N.dtype}; expected integers")
+        if len(labels_N) and not 0 <= labels_N.min() <= labels_N.max() < num_classes:
+            raise _bad_label(num_classes)
+        return x_NF.reshape(-1), labels_N.astype(np.int8)
+
+    def _check(self, status: int, num_jets: int) -> None:
+        if status == kernels.STATUS_BAD_ROW:
+            raise IndexError(f"a row number is not between 0 and {num_jets - 1}")
+        if status == kernels.STATUS_BAD_LABEL:
+            raise _bad_label(self._plan.num_classes)
+
+    def _block(self, batch_size: int) -> tuple[int, int]:
+        """(jets a block, elements from one of its rows to the next)."""
+        block = _round_up(min(batch_size, BLOCK_JETS), self._lanes)
+        num_vectors = block // self._lanes
+        return block, (num_vectors | 1) * self._lanes  # an odd number of cache lines, so that rows share no cache set
+
+    def _shape(self, stride: int, block: int) -> npt.NDArray[np.int64]:
+        plan = self._plan
+        return np.array([plan.num_features, plan.num_classes, self._program.rows_a_block, stride, block], np.int64)
+
+    def _reserve(self, size: int) -> None:
+        if len(self._work) < size:
+            self._work = _aligned(size, self.dtype)
+
+
+def _round_up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
+
+
+def _aligned(size: int, dtype: np.dtype[Any]) -> Floats:
+    """Zeros that begin where a vector may."""
+    raw = np.zeros(size * dtype.itemsize + VECTOR_BYTES, np.uint8)
+    start = -raw.ctypes.data % VECTOR_BYTES
+    return raw[start : start + size * dtype.itemsize].view(dtype)
+
+
+def _bad_label(num_classes: int) -> ValueError:
+    return ValueError(f"a label is not between 0 and {num_classes - 1}")

@@ -1,0 +1,90 @@
+"""Dropout whose bits are a function of (seed, step, layer, element), so that both engines drop the same elements.
+
+The element is `position in the batch * width + feature`, 32 bits of it. A 64-bit key is mixed from seed, step and
+layer with splitmix64's finaliser (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators"); its
+two halves key two rounds of the 32-bit mixer "lowbias32" (C. Wellons, "Prospecting for hash functions", 2018). An
+element is dropped if the outcome is below rate * 2^32.
+"""
+
+import torch
+from torch import Tensor, nn
+
+_MASK_32, _MASK_64 = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
+
+
+def mix(bits: Tensor) -> Tensor:
+    """lowbias32 of int64 tensors that hold 32-bit values."""
+    bits = (bits ^ (bits >> 16)) * 0x7FEB352D & _MASK_32  # int64 wraps modulo 2^64, which keeps the low 32 bits right
+    bits = (bits ^ (bits >> 15)) * 0x846CA68B & _MASK_32
+    return bits ^ (bits >> 16)
+
+
+def mix_64(key: int) -> int:
+    """splitmix64's finaliser."""
+    key = (key ^ (key >> 30)) * 0xBF58476D1CE4E5B9 & _MASK_64
+    key = (key ^ (key >> 27)) * 0x94D049BB133111EB & _MASK_64
+    return key ^ (key >> 31)
+
+
+def dropout_key(seed: int, step: int, layer: int) -> int:
+    """The 64-bit key of one layer at one step."""
+    return mix_64((mix_64((mix_64(seed & _MASK_64) + step) & _MASK_64) + layer) & _MASK_64)
+
+
+def dropout_factors(*, seed: int, step: int, layer: int, rate: float, num_rows: int, width: int) -> Tensor:
+    """What dropout multiplies [num_rows, width] activations with, float64: 0 with probability `rate`, else 1 / (1 - rate)."""
+    key = dropout_key(seed, step, layer)
+    elements = torch.arange(num_rows * width, dtype=torch.int64)
+    bits = mix(mix((elements + (key & _MASK_32)) & _MASK_32) ^ (key >> 32))
+    threshold = min(round(rate * 2**32), _MASK_32)
+    factor = 1.0 / (1.0 - rate) if rate < 1.0 else 0.0
+    return torch.where(bits >= threshold, factor, 0.0).view(num_rows, width)
+
+
+class CounterDropout(nn.Module):
+    """Stands in for an `nn.Dropout` of rate `p`; the step that the next forward belongs to is set from outside."""
+
+    def __init__(self, p: float, *, seed: int, layer: int) -> None:
+        super().__init__()
+        self.p = p
+        self.seed = seed
+        self.layer = layer
+        self.step = 0
+
+    def forward(self, x_BF: Tensor) -> Tensor:
+        if not self.training or self.p == 0.0:
+            return x_BF
+        num_rows, width = x_BF.shape
+        factors_BF = dropout_factors(
+            seed=self.seed, step=self.step, layer=self.layer, rate=self.p, num_rows=num_rows, width=width
+        )
+        return x_BF * factors_BF.to(x_BF)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}, seed={self.seed}, layer={self.layer}"
+
+
+def count_dropout(model: nn.Module, *, seed: int) -> list[CounterDropout]:
+    """Put a CounterDropout in the place of each `nn.Dropout`, in place; state-dict keys stay as they are.
+
+    Returns them all; set their `step` before each training forward (`set_dropout_step`). A model that is itself an
+    `nn.Dropout` cannot be changed in place: ValueError.
+    """
+    if type(model) is nn.Dropout:
+        raise ValueError("the model is itself an nn.Dropout; put it into an nn.Sequential")
+    names = [n for n, m in model.named_modules() if isinstance(m, (nn.Dropout, CounterDropout))]
+    for layer, name in enumerate(names):
+        parent_name, _, child_name = name.rpartition(".")
+        module = model.get_submodule(name)
+        if type(module) in (nn.Dropout, CounterDropout):
+            counted = CounterDropout(module.p, seed=seed, layer=layer)  # type: ignore[arg-type]  # p is a float
+            counted.train(module.training)
+            setattr(model.get_submodule(parent_name), child_name, counted)
+    return [m for m in model.modules() if isinstance(m, CounterDropout)]
+
+
+def set_dropout_step(model: nn.Module, step: int) -> None:
+    """Tell every CounterDropout of a model which optimizer step its next forwards belong to."""
+    for module in model.modules():
+        if isinstance(module, CounterDropout):
+            module.step = step
