@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import hydra.utils
 import pytorch_lightning as pl
@@ -18,6 +18,7 @@ from torch import nn
 from jsc.checkpoint import AtomicCheckpointIO
 from jsc.command import CommandError
 from jsc.datasets import JetSource, PreparedJets, prepare
+from jsc.engine import CannotLower, CrossEntropy, lower, lower_optimizer
 from jsc.lightning_noise import quieten_lightning
 from jsc.models import build_model, find_model, is_traceable, load_entry_points
 from jsc.settings import Built, DatasetSettings, ModelSettings, OptimizerSettings, SchedulerSettings, TrainSettings
@@ -85,14 +86,54 @@ def build_schedule(settings: SchedulerSettings) -> Schedule | None:
     )
 
 
+def choose_engine(settings: TrainSettings, network: nn.Module) -> tuple[Literal["torch", "fused"], str | None]:
+    """The engine that runs, and why it is not the fused one, if it is not.
+
+    Raises CommandError if the fused engine was asked for by name and cannot act.
+    """
+    if settings.engine.name == "torch":
+        return "torch", "engine=torch"
+    reason = why_not_fused(settings, network)
+    if reason is None:
+        return "fused", None
+    if settings.engine.name == "fused":
+        raise CommandError(f"engine=fused cannot act: {reason}. Take engine=auto or engine=torch")
+    return "torch", reason
+
+
+def why_not_fused(settings: TrainSettings, network: nn.Module) -> str | None:
+    """What a run has that the fused engine does not do; None if it does all of it."""
+    trainer = settings.trainer
+    needs_torch = {
+        f"trainer.accelerator={trainer.accelerator}": trainer.accelerator == "gpu",
+        f"trainer.devices={trainer.devices}": trainer.devices > 1,
+        f"trainer.precision={trainer.precision}": trainer.precision not in ("32-true", "64-true"),
+        f"trainer.gradient_clip_val={trainer.gradient_clip_val}": trainer.gradient_clip_val is not None,
+        f"trainer.accumulate_grad_batches={trainer.accumulate_grad_batches}": trainer.accumulate_grad_batches > 1,
+        "trainer.detect_anomaly=true": trainer.detect_anomaly,
+    }
+    for setting, is_needed in needs_torch.items():
+        if is_needed:
+            return f"{setting} is the torch engine's"
+    try:
+        lower(network)
+        lower_optimizer(build_optimizer(settings.optimizer, network.parameters()))
+    except CannotLower as error:
+        return str(error)
+    return None
+
+
 def build_task(settings: TrainSettings, jets: PreparedJets) -> JetClassifier:
     """The network, its optimizer and schedule; weights are drawn from torch's global generator."""
+    network = build_network(settings.model, jets)
+    engine, _ = choose_engine(settings, network)
     return JetClassifier(
-        build_network(settings.model, jets),
+        network,
         make_optimizer=partial(build_optimizer, settings.optimizer),
         schedule=build_schedule(settings.scheduler),
-        label_smoothing=settings.loss.label_smoothing,
-        class_weights=settings.loss.class_weights,
+        loss=CrossEntropy(settings.loss.label_smoothing, settings.loss.class_weights),
+        engine=engine,
+        seed=settings.seed,
         hyper_parameters={
             "settings": settings.model_dump(by_alias=True),
             "num_features": jets.num_features,
@@ -107,11 +148,15 @@ def build_task(settings: TrainSettings, jets: PreparedJets) -> JetClassifier:
     )
 
 
-def build_trainer(settings: TrainSettings, *, folder: Path, callbacks: Sequence[Callback]) -> pl.Trainer:
+def build_trainer(
+    settings: TrainSettings, *, uses_torch: bool, folder: Path, callbacks: Sequence[Callback]
+) -> pl.Trainer:
     """A Lightning trainer that writes into `folder`; `callbacks` come before the configured ones."""
     quieten_lightning()
     arguments = settings.trainer.model_dump(exclude={"num_threads"})
     configured: list[Callback] = [construct(c) for c in settings.callbacks.values() if c is not None]
+    if settings.trainer.accelerator == "auto" and not uses_torch:
+        arguments["accelerator"] = "cpu"
     return pl.Trainer(
         **arguments,
         default_root_dir=folder,
@@ -141,6 +186,6 @@ def rehearse(settings: TrainSettings) -> None:
     try:
         if task.schedule is not None:
             task.schedule.make(optimizer, **({"total_steps": 100} if task.schedule.needs_total_steps else {}))
-        build_trainer(settings, folder=Path(), callbacks=[])
+        build_trainer(settings, uses_torch=task.automatic_optimization, folder=Path(), callbacks=[])
     except (TypeError, ValueError, MisconfigurationException) as error:
         raise CommandError(str(error)) from error

@@ -66,7 +66,7 @@ class SchedulerSettings(Section):
 
 
 class EngineSettings(Section):
-    name: Literal["torch"]
+    name: Literal["auto", "fused", "torch"]
 
 
 class LossSettings(Section):

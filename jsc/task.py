@@ -14,7 +14,9 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from jsc.datasets import Batch
+from jsc.datasets import Batch, Stretch
+from jsc.engine import CrossEntropy, count_dropout, set_dropout_step
+from jsc.fused_loop import FusedSteps
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
@@ -47,9 +49,9 @@ class SplitScores(torchmetrics.Metric):
         self.add_state("num_correct", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("num_jets", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
-    def update(self, mean_loss: Tensor, num_correct: Tensor, num_jets: int) -> None:
-        """Add a batch: its mean loss, and how many of its jets were called right."""
-        self.loss_sum += mean_loss.double() * num_jets
+    def update(self, loss_sum: Tensor | float, num_correct: Tensor | int, num_jets: int) -> None:
+        """Add jets: the sum of their losses, and how many of them were called right."""
+        self.loss_sum += loss_sum
         self.num_correct += num_correct
         self.num_jets += num_jets
 
@@ -59,13 +61,11 @@ class SplitScores(torchmetrics.Metric):
 
 
 class JetClassifier(pl.LightningModule):
-    """Trains `model` by cross-entropy.
+    """Trains `model` by cross-entropy, with torch autograd or with the fused engine.
 
-    `class_weights` and `label_smoothing` shape the training loss alone: validation and test losses are plain mean
-    cross-entropies, so that they compare between runs. `hyper_parameters`, plain values, travel in every checkpoint.
+    `loss` shapes training alone: validation and test losses are plain mean cross-entropies, so that they compare
+    between runs. `seed` draws dropout. `hyper_parameters`, plain values, travel in every checkpoint.
     """
-
-    class_weights_C: Tensor | None
 
     def __init__(
         self,
@@ -73,42 +73,66 @@ class JetClassifier(pl.LightningModule):
         *,
         make_optimizer: MakeOptimizer,
         schedule: Schedule | None = None,
-        label_smoothing: float = 0.0,
-        class_weights: list[float] | None = None,
+        loss: CrossEntropy = CrossEntropy(),  # noqa: B008  # immutable
+        engine: Literal["torch", "fused"] = "torch",
+        seed: int = 0,
         hyper_parameters: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        count_dropout(model, seed=seed)
         self.model = model
         self.make_optimizer = make_optimizer
         self.schedule = schedule
-        self.label_smoothing = label_smoothing
-        self.register_buffer(
-            "class_weights_C", torch.tensor(class_weights) if class_weights is not None else None, persistent=False
-        )
+        self.loss = loss
+        self.seed = seed
         self.save_hyperparameters(dict(hyper_parameters or {}), logger=False)
         self.train_scores, self.val_scores, self.test_scores = SplitScores(), SplitScores(), SplitScores()
         self.test_logits: list[Tensor] = []
         self.latest: dict[str, float] = {}  # the last train_loss, val_acc, ... in full precision
         self.num_jets_trained = 0  # by this process
+        self.automatic_optimization = engine == "torch"
+        self.fused: FusedSteps | None = None
 
     def forward(self, x_BF: Tensor) -> Tensor:
         """Logits [B, C]."""
         logits_BC: Tensor = self.model(x_BF)
         return logits_BC
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def on_train_start(self) -> None:
+        if not self.automatic_optimization:
+            self.fused = FusedSteps(self.model, self.trainer, loss=self.loss, seed=self.seed)
+
+    def training_step(self, batch: Batch | Stretch, batch_idx: int) -> Tensor | None:
+        if isinstance(batch, Stretch):
+            self._take_stretch(batch)
+            return None
         x_BF, y_B = batch
+        step = self.trainer.global_step
+        set_dropout_step(self.model, step)
         logits_BC = self(x_BF)
-        loss = nn.functional.cross_entropy(
-            logits_BC, y_B, weight=self.class_weights_C, label_smoothing=self.label_smoothing
-        )
+        loss = self.loss(logits_BC, y_B)
         num_correct = (logits_BC.detach().argmax(1) == y_B).sum()
-        self.train_scores.update(loss.detach(), num_correct, len(y_B))
+        self.train_scores.update(loss.detach() * len(y_B), num_correct, len(y_B))
         self.num_jets_trained += len(y_B)
-        step = self.trainer.fit_loop.epoch_loop._batches_that_stepped
-        if (step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # set in Trainer.__init__
+        if (step + 1) % self.log_every_n_steps == 0:
             self.log_step(step, loss.item(), num_correct.item() / len(y_B), self.learning_rate())
         return loss
+
+    def _take_stretch(self, stretch: Stretch) -> None:
+        assert self.fused is not None
+        first_step = self.trainer.global_step
+        taken = self.fused.take(stretch)
+        self.train_scores.update((taken.losses_S * taken.sizes_S).sum(), taken.num_correct_S.sum(), taken.sizes_S.sum())
+        self.num_jets_trained += int(taken.sizes_S.sum())
+        every = self.log_every_n_steps
+        for s in range(every - 1 - first_step % every, len(taken.losses_S), every):
+            accuracy = taken.num_correct_S[s] / taken.sizes_S[s]
+            self.log_step(first_step + s, float(taken.losses_S[s]), float(accuracy), float(taken.rates_S[s]))
+
+    @property
+    def log_every_n_steps(self) -> int:
+        """Optimizer steps between two points of the loggers."""
+        return int(self.trainer.log_every_n_steps)  # type: ignore[attr-defined]  # set in Trainer.__init__
 
     def log_step(self, step: int, loss: float, accuracy: float, lr: float) -> None:
         """Send one optimizer step's values to the loggers, at its own place on the x-axis."""
@@ -121,6 +145,8 @@ class JetClassifier(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         self._log_scores(self.train_scores, "train", suffix="")
+        if self.fused is not None:
+            self.fused.step_plateau_schedulers()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._score(batch, self.val_scores)
@@ -139,8 +165,13 @@ class JetClassifier(pl.LightningModule):
 
     def _score(self, batch: Batch, scores: SplitScores) -> Tensor:
         x_BF, y_B = batch
+        if self.fused is not None:
+            evaluation = self.fused.evaluate(x_BF, y_B)
+            scores.update(evaluation.loss_sum, evaluation.num_correct, len(y_B))
+            return torch.from_numpy(evaluation.logits_NC)
         logits_BC: Tensor = self(x_BF)
-        scores.update(nn.functional.cross_entropy(logits_BC, y_B), (logits_BC.argmax(1) == y_B).sum(), len(y_B))
+        loss = nn.functional.cross_entropy(logits_BC, y_B.long(), reduction="sum")
+        scores.update(loss, (logits_BC.argmax(1) == y_B).sum(), len(y_B))
         return logits_BC
 
     def _log_scores(self, scores: SplitScores, split: str, suffix: str = "_epoch") -> None:

@@ -15,7 +15,7 @@ import torch
 from pytorch_lightning.loggers import Logger
 
 from jsc import __version__, console
-from jsc.assembly import build_task, build_trainer, import_plugins, load_jets
+from jsc.assembly import build_task, build_trainer, choose_engine, import_plugins, load_jets
 from jsc.checkpoint import load_weights, read_checkpoint
 from jsc.datasets import JetDataModule, PreparedJets
 from jsc.interruption import StopOnSignal
@@ -102,7 +102,7 @@ class Run:
             max_epochs=settings.trainer.max_epochs,
             epochs_run=len(epochs),
             seed=settings.seed,
-            engine=settings.engine.name,
+            engine="torch" if self.task is None or self.task.automatic_optimization else "fused",
             device=self.device,
             train_loss=best.train_loss if best else None,
             train_acc=best.train_acc if best else None,
@@ -115,8 +115,8 @@ class Run:
             fit_seconds=self.fit_seconds,
             total_seconds=time.perf_counter() - self.clock,
             jets_per_second=sum(speeds) / len(speeds) if speeds else None,
-            checkpoint_best=shown_path(self.best_checkpoint),
-            checkpoint_last=shown_path(self.last_checkpoint),
+            checkpoint_best=from_here(self.best_checkpoint) if self.best_checkpoint.is_file() else None,
+            checkpoint_last=from_here(self.last_checkpoint) if self.last_checkpoint.is_file() else None,
             command=self.command,
             versions={
                 "python": platform.python_version(),
@@ -132,10 +132,8 @@ class Run:
         )
 
 
-def shown_path(path: Path) -> str | None:
-    """A file's path from the current folder, as its user would type it; None if there is no such file."""
-    if not path.is_file():
-        return None
+def from_here(path: Path) -> str:
+    """A path as its user would type it in the current folder."""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
@@ -152,13 +150,15 @@ def train(settings: TrainSettings, *, folder: Path, command: str, resume_from: P
         run.jets = load_jets(settings.dataset)
         run.task = build_task(settings, run.jets)
         callbacks = [StopOnSignal(run.last_checkpoint), EpochRecorder(folder)]
-        trainer = build_trainer(settings, folder=folder, callbacks=callbacks)
+        trainer = build_trainer(
+            settings, uses_torch=run.task.automatic_optimization, folder=folder, callbacks=callbacks
+        )
         status = fit(run, run.jets, run.task, trainer, resume_from)
         if run.best_checkpoint.is_file() and run.best_epoch() is not None:
             test_best(run, run.jets, run.task, trainer.loggers)
     except KeyboardInterrupt:
         write_record(folder / RESULT_FILE, run.record("interrupted", "interrupted by its user"))
-        log.warning("Interrupted. To go on: python -m jsc.train resume='%s'", shown_path(folder))
+        log.warning("Interrupted. To go on: python -m jsc.train resume='%s'", from_here(folder))
         raise
     except Exception as error:
         write_record(folder / RESULT_FILE, run.record("failed", f"{type(error).__name__}: {error}"))
@@ -182,9 +182,16 @@ def fit(run: Run, jets: PreparedJets, task: JetClassifier, trainer: pl.Trainer, 
         jets.variant,
         *(f"{n:,}" for n in (jets.num_train, jets.num_val, jets.num_test)),
     )
+    engine, reason = choose_engine(settings, task.model)
+    log.info("engine: %s%s", engine, f" ({reason})" if reason else "")
     if resume_from is not None:
         check_same_jets(run, jets, resume_from)
-    data = JetDataModule(jets, batch_size=settings.dataset.batch_size, seed=settings.seed)
+    data = JetDataModule(
+        jets,
+        batch_size=settings.dataset.batch_size,
+        seed=settings.seed,
+        in_stretches=not task.automatic_optimization,
+    )
     earlier_epochs = run.epochs() if resume_from is not None else []
     started = time.perf_counter()
     try:

@@ -6,8 +6,11 @@ jets, B jets of a batch, F features.
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
@@ -42,8 +45,8 @@ class EpochOrder:
 class TrainBatches:
     """One epoch of training batches, from the position that a checkpoint left off at.
 
-    The last, smaller batch is kept unless it has one jet, which BatchNorm cannot train on. With several processes, each
-    takes every `world_size`-th jet of the order, and the few jets that do not divide evenly are left out of the epoch.
+    The last, smaller batch is kept unless it has one jet, which BatchNorm cannot train on. With several processes,
+    each takes every `world_size`-th jet of the order, and jets that do not divide evenly are left out of the epoch.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class TrainBatches:
         self.rank, self.world_size = rank, world_size
         self.sampler = EpochOrder(len(y_N), seed=seed)
         self.position = 0  # batches of this epoch that were taken
+        self._resumed: dict[str, int] = {}
 
     def __len__(self) -> int:
         """Optimizer steps an epoch."""
@@ -66,10 +70,15 @@ class TrainBatches:
         rows = self.sampler.rows_N()[: share * self.world_size][self.rank :: self.world_size]
         return rows[: len(self) * self.batch_size]
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Any]:
         # The order is drawn at the first batch: Lightning asks for the iterator before it sets the epoch.
-        batches = torch.split(self.rows_N().to(self.x_NF.device), self.batch_size)
-        self.position %= len(self)
+        is_resumed = self._resumed.get("epoch") == self.sampler.epoch
+        self.position = self._resumed["position"] if is_resumed else 0
+        self._resumed = {}
+        yield from self._items(self.rows_N())
+
+    def _items(self, rows_N: Tensor) -> Iterator[Any]:
+        batches = torch.split(rows_N.to(self.x_NF.device), self.batch_size)
         while self.position < len(self):
             rows_B = batches[self.position]
             self.position += 1
@@ -77,10 +86,41 @@ class TrainBatches:
 
     def state_dict(self) -> dict[str, int]:
         """What Lightning stores in a checkpoint, so that a run resumed within an epoch sees the rest of it."""
-        return {"position": self.position}
+        return {"epoch": self.sampler.epoch, "position": self.position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        self.position = state["position"]
+        self._resumed = state
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """The rest of an epoch, for an engine that takes many optimizer steps at once and says how many it took.
+
+    `x_NF` and `labels_N` are the whole split, `rows` the epoch's rows, of which `position` batches are done.
+    """
+
+    loader: "TrainStretches"
+    x_NF: npt.NDArray[Any]
+    labels_N: npt.NDArray[np.int8]
+    rows_N: npt.NDArray[np.int64]
+
+    def rows(self, num_steps: int) -> npt.NDArray[np.int64]:
+        """Rows of the next `num_steps` batches."""
+        size = self.loader.batch_size
+        return self.rows_N[self.loader.position * size : (self.loader.position + num_steps) * size]
+
+    def advance(self, num_steps: int) -> None:
+        """Record that the next `num_steps` batches were taken."""
+        self.loader.position += num_steps
+
+
+class TrainStretches(TrainBatches):
+    """One epoch as Stretches; its length is still counted in optimizer steps."""
+
+    def _items(self, rows_N: Tensor) -> Iterator[Stretch]:
+        stretch = Stretch(self, self.x_NF.numpy(), self.y_N.numpy(), rows_N.numpy())
+        while self.position < len(self):
+            yield stretch
 
 
 class EvalBatches:
@@ -100,25 +140,27 @@ class EvalBatches:
 
 
 class JetDataModule(pl.LightningDataModule):
-    """Train, validation and test batches of one data set."""
+    """Train, validation and test batches of one data set; `in_stretches`, for an engine of many steps a call."""
 
-    def __init__(self, jets: PreparedJets, *, batch_size: int, seed: int) -> None:
+    def __init__(self, jets: PreparedJets, *, batch_size: int, seed: int, in_stretches: bool = False) -> None:
         super().__init__()
+        self.in_stretches = in_stretches
         self.jets = jets
         self.batch_size = batch_size
         self.seed = seed
 
     def tensors(self, split: Split) -> Batch:
-        """A whole split on the trainer's device, in its precision."""
+        """A whole split on the trainer's device, in its precision; int8 classes if in stretches, else int64."""
         rows = self.jets.rows_of(split)
         trainer = self._trainer()
         dtype = torch.float64 if str(trainer.precision).startswith("64") else torch.float32
         x_NF = torch.from_numpy(self.jets.x_NF[rows]).to(trainer.strategy.root_device, dtype)
-        return x_NF, torch.from_numpy(self.jets.labels_N[rows]).to(trainer.strategy.root_device, torch.int64)
+        labels_N = torch.from_numpy(self.jets.labels_N[rows])
+        return x_NF, labels_N if self.in_stretches else labels_N.to(trainer.strategy.root_device, torch.int64)
 
     def train_dataloader(self) -> TrainBatches:
         trainer = self._trainer()
-        return TrainBatches(
+        return (TrainStretches if self.in_stretches else TrainBatches)(
             *self.tensors("train"),
             batch_size=self.batch_size,
             seed=self.seed,

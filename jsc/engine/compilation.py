@@ -44,7 +44,9 @@ class Kernel:
                 "compiled the fused engine's loops (%s) in %.1f s; %s",
                 self._name,
                 time.perf_counter() - started,
-                f"later processes load them from {self._folder}" if self._folder else "there is no folder to keep them in",
+                f"later processes load them from {self._folder}"
+                if self._folder
+                else "there is no folder to keep them in",
             )
         self._ready.add(kind)
 

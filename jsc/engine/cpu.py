@@ -11,11 +11,11 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from jsc.engine import kernels, program
+from jsc.engine import kernels
 from jsc.engine.compilation import evaluate_kernel, train_kernel
 from jsc.engine.loss import CrossEntropy
 from jsc.engine.optimizers import OptimizerState, check_covers, lower_optimizer
-from jsc.engine.plan import CannotLower, lower
+from jsc.engine.plan import lower
 from jsc.engine.program import write_program
 from jsc.engine.vectors import VECTOR_BYTES
 

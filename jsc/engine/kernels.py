@@ -302,9 +302,7 @@ def _batch_norm_backward_apply(
 
 
 @compiled  # type: ignore[untyped-decorator]  # Numba publishes no types
-def _linear(
-    ops: Any, constants: Any, k: int, theta: Any, work: Any, base: int, stride: int, num_vectors: int
-) -> None:
+def _linear(ops: Any, constants: Any, k: int, theta: Any, work: Any, base: int, stride: int, num_vectors: int) -> None:
     num_in, num_out, bias = ops[k, p.NUM_IN], ops[k, p.NUM_OUT], ops[k, p.BIAS]
     activation, slope = ops[k, p.ACTIVATION], constants[k, p.SLOPE]
     x, y = base + ops[k, p.X] * stride, base + ops[k, p.Y] * stride
@@ -364,9 +362,7 @@ def _gelu_slope(kind: int, x: Any) -> Any:
 
 
 @compiled  # type: ignore[untyped-decorator]  # Numba publishes no types
-def _elementwise(
-    ops: Any, constants: Any, k: int, work: Any, base: int, stride: int, num_vectors: int
-) -> None:
+def _elementwise(ops: Any, constants: Any, k: int, work: Any, base: int, stride: int, num_vectors: int) -> None:
     """An activation that stands alone."""
     kind, slope = ops[k, p.KIND], constants[k, p.SLOPE]
     size = lanes(work)
@@ -715,9 +711,7 @@ def evaluate(
             weight += class_weights[label]
         _gather(x, labels, rows, first, count, num_features, work, 0, 1, stride)
         for k in range(num_ops):
-            _forward(
-                ops, constants, k, theta, stats, np.uint64(0), 0, False, work, 0, stride, first, num_vectors
-            )
+            _forward(ops, constants, k, theta, stats, np.uint64(0), 0, False, work, 0, stride, first, num_vectors)
         y = ops[num_ops - 1, p.Y]
         block_loss, block_right = _cross_entropy(
             num_classes, class_weights, smoothing, 1.0, work, 0, stride, y, ops[num_ops - 1, p.DY], num_vectors

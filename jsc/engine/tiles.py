@@ -111,9 +111,7 @@ def make_gradient_tile(num_rows: int, num_columns: int) -> Any:
                 for r in range(num_rows):
                     dy_vector = vectors.load_vector(builder, builder.gep(dy_rows[r], [jets]), dtype)
                     for c in range(num_columns):
-                        total = vectors.call_llvm(
-                            builder, "fmuladd", dy_vector, x_vectors[c], builder.load(sums[r][c])
-                        )
+                        total = vectors.call_llvm(builder, "fmuladd", dy_vector, x_vectors[c], builder.load(sums[r][c]))
                         builder.store(total, sums[r][c])
             first = vectors.element_pointer(context, builder, gradients, gradients_v, at_v)
             for r in range(num_rows):
