@@ -37,9 +37,8 @@ class EpochOrder:
 
     def rows_N(self) -> Tensor:  # noqa: N802  # bears its shape
         """int64 [N], on the CPU, so that every device visits the jets in the same order."""
-        # The two numbers must not be added: epoch 1 of seed 0 would be epoch 0 of seed 1.
-        generator = torch.Generator().manual_seed((self.seed << 32) + self.epoch)
-        return torch.randperm(self.num_jets, generator=generator)
+        # NumPy hashes both numbers into its state; torch's CPU generator would take 32 bits of one.
+        return torch.from_numpy(np.random.default_rng((self.seed, self.epoch)).permutation(self.num_jets))
 
 
 class TrainBatches:
