@@ -162,22 +162,20 @@ def _write_prepared(folder: Path, jets: PreparedJets) -> None:
 
 
 def _open_prepared(folder: Path) -> PreparedJets | None:
-    """None if it is not there. One that is damaged is made anew, and the log says so."""
-    try:
-        with cache_errors():
-            if not folder.exists():
-                return None
+    """None if it is not there. One that is damaged counts as not there, and the log says so."""
+    with cache_errors():
+        if not folder.exists():
+            return None
+        try:
             plain = json.loads((folder / "jets.json").read_text())
             # Copy on write: torch.from_numpy warns about arrays that may not be written.
             arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="c") for name in _ARRAYS}
-        vectors = {name: np.array(plain[name], dtype=np.float64) for name in _VECTORS}
-        names = {name: tuple(plain[name]) for name in ("feature_names", "class_names")}
-        return PreparedJets(**{**plain, **arrays, **vectors, **names})
-    except DatasetError:
-        raise
-    except (ValueError, KeyError, TypeError) as error:  # cut short, or not ours
-        _log.warning("the cached jets in %s are damaged (%s); they are made anew", folder, error)
-        return None
+            vectors = {name: np.array(plain[name], dtype=np.float64) for name in _VECTORS}
+            names = {name: tuple(plain[name]) for name in ("feature_names", "class_names")}
+            return PreparedJets(**{**plain, **arrays, **vectors, **names})
+        except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+            _log.warning("the cached jets in %s are damaged (%s); they are made anew", folder, error)
+            return None
 
 
 def _free_space() -> str:

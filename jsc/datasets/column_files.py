@@ -4,6 +4,7 @@ Shapes: N rows, F features, C classes.
 """
 
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,8 +35,10 @@ def read_columns(path: Path) -> Columns:
 def read_npz(path: Path) -> Columns:
     """Either `X` [N, F], `y` [N] or one-hot [N, C], `feature_names` and optionally `class_names` and `variant`; or one
     1-D array a column; or one structured array."""
+    if not zipfile.is_zipfile(path):
+        raise DatasetError(f"{path}: not an .npz file (as np.savez writes it), or one cut short")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except ValueError as error:
         if "allow_pickle" in str(error):
@@ -43,9 +46,9 @@ def read_npz(path: Path) -> Columns:
                 f"{path}: it holds Python objects, which are not read because they can run code; "
                 "save texts with .astype(str) and numbers with .astype(float)"
             ) from error
-        raise DatasetError(f"{path}: not a readable .npz file: {error}") from error
-    except (OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:  # AttributeError: a bare .npy array
-        raise DatasetError(f"{path}: not a readable .npz file, or cut short: {error}") from error
+        raise DatasetError(f"{path}: the .npz file is damaged: {error}") from error
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DatasetError(f"{path}: the .npz file is damaged: {error}") from error
     return _from_arrays(arrays, path)
 
 

@@ -60,6 +60,11 @@ def make_table(
     one_hot, class_column = _find_class(columns, class_column, origin)
     label_columns = list(one_hot.values()) if class_column is None else [class_column]
     names = _find_features(columns, features, {*label_columns, *ONE_HOT_COLUMNS.values()}, origin)
+    if not names:
+        raise DatasetError(f"{origin}: no feature columns are in it, only the class")
+    num_rows = len(columns.values[label_columns[0]])
+    if num_rows == 0:
+        raise DatasetError(f"{origin}: no jets are in it")
     for name in names + tuple(one_hot.values()):
         if columns.values[name].dtype.kind not in "biuf":
             raise DatasetError(
@@ -67,10 +72,10 @@ def make_table(
                 "dataset.features=[...] names the columns to train on"
             )
 
-    rows = np.arange(len(columns.values[label_columns[0]]))
+    rows = np.arange(num_rows)
     if deduplicate:
         rows = _first_rows([columns.values[name] for name in (*names, *label_columns)])
-    num_duplicates = len(columns.values[label_columns[0]]) - len(rows)
+    num_duplicates = num_rows - len(rows)
 
     num_dropped = 0
     if class_column is None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
+import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from jsc.datasets.prepared import PreparedJets
@@ -30,18 +31,28 @@ def draw_distributions(jets: PreparedJets, path: Path) -> None:
         panels = figure.subplots(num_rows, NUM_COLUMNS, squeeze=False).ravel()
         for i, (name, panel) in enumerate(zip(jets.feature_names, panels, strict=False)):
             values_N = jets.x_NF[:, i] * jets.std_F[i] + jets.mean_F[i]
-            low, high = np.quantile(values_N, SHOWN_QUANTILES)
-            if low == high:
-                low, high = low - 0.5, high + 0.5
+            edges = _bin_edges(values_N)
             for j, (label, style) in enumerate(zip(jets.class_names, LINE_STYLES, strict=False)):
-                heights, edges = np.histogram(values_N[jets.labels_N == j], NUM_BINS, (low, high), density=True)
+                heights, _ = np.histogram(values_N[jets.labels_N == j], edges, density=True)
                 panel.stairs(heights, edges, color=colors[label], linestyle=style, linewidth=1.2, label=label)
-            panel.set(xlabel=name, yticks=[], xlim=(low, high))
+            panel.set(xlabel=name, yticks=[], xlim=(edges[0], edges[-1]))
+            panel.locator_params(axis="x", nbins=5)
         for panel in panels[jets.num_features :]:
             panel.axis("off")
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper right", ncols=jets.num_classes, frameon=False)
         figure.suptitle(f"{len(jets.labels_N):,} jets of {jets.variant}, by class", x=0.01, ha="left")
         content = io.BytesIO()
-        figure.savefig(content, format="png", dpi=100)
+        figure.savefig(content, format="png", dpi=150)
     write_atomically(path, content.getvalue())
+
+
+def _bin_edges(values_N: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    low, high = np.quantile(values_N, SHOWN_QUANTILES)
+    if high - low < 1:
+        return np.linspace(low, high, NUM_BINS + 1) if high > low else np.array([low - 0.5, low + 0.5])
+    whole_N = np.rint(values_N)
+    if np.abs(values_N - whole_N).max() > 1e-3:  # not counts, that were standardised in float32
+        return np.linspace(low, high, NUM_BINS + 1)
+    step = math.ceil((high - low) / NUM_BINS)  # bins of unequally many whole numbers would make a comb of the line
+    return np.arange(np.rint(low), np.rint(high) + 1 + step, step) - 0.5

@@ -1,6 +1,7 @@
 """The hls4ml variant of the jets, from OpenML."""
 
 import io
+import shutil
 import socket
 import warnings
 from collections.abc import Mapping
@@ -26,20 +27,15 @@ class OpenmlJets:
     """The 830,000 jets of OpenML 42468, hls4ml_lhc_jets_hlf, fetched once with scikit-learn.
 
     `path` is the file that another machine's fetch left in its cache, or None: this machine's own, fetched if need be.
-    OpenML gives the sum of what it sends, and scikit-learn checks it. A transfer is tried `num_tries` times, and may
-    stand still for `timeout_seconds`.
+    OpenML gives the sum of what it sends, and scikit-learn checks it. A transfer may stand still for `timeout_seconds`.
     """
 
     path: str | None
     timeout_seconds: float
-    num_tries: int
 
     def __post_init__(self) -> None:
-        if self.timeout_seconds <= 0 or self.num_tries < 1:
-            raise DatasetError(
-                f"dataset.timeout_seconds={self.timeout_seconds} dataset.num_tries={self.num_tries}: the one must be "
-                "above 0, the other at least 1"
-            )
+        if self.timeout_seconds <= 0:
+            raise DatasetError(f"dataset.timeout_seconds={self.timeout_seconds}: it must be above 0")
 
     def locate(self) -> Path:
         if self.path is not None:
@@ -75,26 +71,28 @@ class OpenmlJets:
             from sklearn.datasets import fetch_openml
         except ImportError as error:
             raise DatasetError("dataset=jsc_openml needs scikit-learn: pip install 'jsc[openml]'") from error
+        scratch = path.with_name(f"{path.name}.partial")
+        shutil.rmtree(scratch, ignore_errors=True)  # what a killed process left
         before = socket.getdefaulttimeout()
         socket.setdefaulttimeout(self.timeout_seconds)  # fetch_openml takes no timeout of its own
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # "Retrying..."; the last failure is raised
+                warnings.simplefilter("ignore")  # it warns before each new try; the last failure is raised
                 bunch = fetch_openml(
                     data_id=DATA_ID,
                     as_frame=False,
                     parser="liac-arff",  # the other one needs pandas
-                    data_home=None,
-                    cache=False,
-                    n_retries=self.num_tries - 1,
+                    data_home=str(scratch),  # without one it transfers everything twice
                 )
         except (OSError, ValueError, KeyError) as error:
+            what = f"its answer lacks {error}" if isinstance(error, KeyError) else error
             raise DatasetError(
-                f"could not fetch OpenML {DATA_ID}: {error}. Without network, fetch it on another machine and copy "
+                f"could not fetch OpenML {DATA_ID}: {what}. Without network, fetch it on another machine and copy "
                 f"{FILE_NAME} from its cache folder's downloads/ to {path}, or say dataset.path=FILE"
             ) from error
         finally:
             socket.setdefaulttimeout(before)
+            shutil.rmtree(scratch, ignore_errors=True)
         content = io.BytesIO()
         np.savez(
             content,

@@ -20,8 +20,6 @@ def check_table(table: JetTable, *, origin: str, file_rows_N: npt.NDArray[np.int
     assert num_features == len(table.feature_names)
     if num_jets == 0:
         raise DatasetError(f"{origin}: no jets are in it")
-    if num_features == 0:
-        raise DatasetError(f"{origin}: no feature columns are in it, only the class")
     check_class_names(table.class_names, origin=origin)
     counts = np.bincount(table.labels_N, minlength=len(table.class_names))
     present = [name for name, count in zip(table.class_names, counts, strict=True) if count]
