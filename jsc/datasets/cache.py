@@ -29,7 +29,7 @@ ENVIRONMENT_VARIABLE = "JSC_DATA_DIR"
 
 _ARRAYS = ("x_NF", "labels_N", "rows_N")
 _VECTORS = ("mean_F", "std_F", "min_F", "max_F")
-_SETTLED_NS = 2_000_000_000  # a file changed less than this ago may change again within one tick of its clock
+_FINE_TICK_NS, _COARSE_TICK_NS = 50_000_000, 2_000_000_000  # longer than a file system's clock takes for one tick
 
 _log = logging.getLogger(__name__)
 
@@ -109,8 +109,13 @@ def file_sums(path: Path) -> FileSums:
         known = json.loads(note.read_text())
         if known["file"] == seen:
             return FileSums(**known["sums"])
+    # A change in the same tick as the last one would not show in the time of change: let that tick pass first.
+    age_ns = time.time_ns() - stat.st_mtime_ns
+    tick_ns = _FINE_TICK_NS if stat.st_mtime_ns % 1_000_000_000 else _COARSE_TICK_NS
+    if 0 <= age_ns < tick_ns:
+        time.sleep((tick_ns - age_ns) / 1e9)
     sums = _hash(path)
-    if time.time_ns() - stat.st_mtime_ns > _SETTLED_NS:
+    if age_ns >= 0:  # what seems to come from the future is not relied on
         with cache_errors():
             write_atomically(note, json.dumps({"file": seen, "sums": dataclasses.asdict(sums)}))
     return sums

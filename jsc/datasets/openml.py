@@ -1,5 +1,6 @@
 """The hls4ml variant of the jets, from OpenML."""
 
+import importlib.util
 import io
 import shutil
 import socket
@@ -7,6 +8,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.error import HTTPError
 
 import numpy as np
 from filelock import FileLock
@@ -81,10 +83,12 @@ class OpenmlJets:
                 bunch = fetch_openml(
                     data_id=DATA_ID,
                     as_frame=False,
-                    parser="liac-arff",  # the other one needs pandas
+                    parser="pandas" if importlib.util.find_spec("pandas") else "liac-arff",  # minutes slower
                     data_home=str(scratch),  # without one it transfers everything twice
                 )
         except (OSError, ValueError, KeyError) as error:
+            if isinstance(error, HTTPError):
+                error.close()  # it holds the connection
             what = f"its answer lacks {error}" if isinstance(error, KeyError) else error
             raise DatasetError(
                 f"could not fetch OpenML {DATA_ID}: {what}. Without network, fetch it on another machine and copy "

@@ -1,4 +1,5 @@
 import hashlib
+import importlib.util
 import json
 import sys
 import threading
@@ -65,7 +66,14 @@ def send_openml(server: Server, features, labels, monkeypatch: pytest.MonkeyPatc
     return content
 
 
-def test_classes_are_mapped_by_name(server: Server, send_openml, features, labels, cache: Path) -> None:
+@pytest.mark.parametrize("has_pandas", [True, False])
+def test_classes_are_mapped_by_name(
+    server: Server, send_openml, features, labels, cache: Path, has_pandas: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if has_pandas:
+        pytest.importorskip("pandas", reason="an optional extra, that only makes the fetch quicker")
+    else:
+        monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     table = openml().read()
     np.testing.assert_array_equal(table.features_NF, features)
     np.testing.assert_array_equal(table.labels_N, labels)
