@@ -58,8 +58,9 @@ def cache_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        what = error if error.errno else f"no room left ({error})"  # NumPy gives no number when a write falls short
         raise DatasetError(
-            f"the cache folder {cache_folder()} cannot be used: {error}{_free_space()}. Mend it, or name another "
+            f"the cache folder {cache_folder()} cannot be used: {what}{_free_space()}. Mend it, or name another "
             f"folder with the environment variable {ENVIRONMENT_VARIABLE}=FOLDER"
         ) from error
 
@@ -136,7 +137,7 @@ def _hash(path: Path) -> FileSums:
 def _key(source: FileSource, sums: FileSums) -> str:
     decides = {
         "format": FORMAT,
-        "source": type(source).__qualname__,
+        "source": f"{type(source).__module__}.{type(source).__qualname__}",
         "settings": dict(source.settings()),
         "sha256": sums.sha256,
         "split": [TEST_FRACTION, VAL_FRACTION, SPLIT_SEED],

@@ -157,7 +157,9 @@ def _from_arrays(arrays: Mapping[str, npt.NDArray[Any]], path: Path) -> Columns:
 
 
 def _texts(array: npt.NDArray[Any]) -> tuple[str, ...]:
-    return tuple(item.decode() if isinstance(item, bytes) else str(item) for item in array.ravel().tolist())
+    return tuple(
+        item.decode(errors="replace") if isinstance(item, bytes) else str(item) for item in array.ravel().tolist()
+    )
 
 
 def _listing(arrays: Mapping[str, npt.NDArray[Any]]) -> str:

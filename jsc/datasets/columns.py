@@ -6,7 +6,7 @@ Shapes: N rows of the file, F features, C classes.
 import difflib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,9 @@ def make_table(
     `origin` names the file in messages. With `deduplicate`, of rows equal in every feature and in the class the first
     stays. Rows whose one-hot class is undefined are left out. Raises DatasetError.
     """
-    columns = _with_design_names(columns)
+    new_names = _design_names(columns)
+    columns = _renamed(columns, new_names)
+    features = None if features is None else [new_names.get(name, name) for name in features]
     if len({len(column_N) for column_N in columns.values.values()}) > 1:
         lengths = ", ".join(f"{name} {len(column_N)}" for name, column_N in columns.values.items())
         raise DatasetError(f"{origin}: the columns are not equally long: {lengths}")
@@ -72,18 +74,10 @@ def make_table(
                 "dataset.features=[...] names the columns to train on"
             )
 
-    rows = np.arange(num_rows)
-    if deduplicate:
-        rows = _first_rows([columns.values[name] for name in (*names, *label_columns)])
-    num_duplicates = num_rows - len(rows)
-
-    num_dropped = 0
     if class_column is None:
-        one_hot_NC = np.stack([columns.values[name][rows].astype(np.float64) for name in one_hot.values()], axis=1)
-        labels_N, is_one_hot_N, class_names = index_one_hot(one_hot_NC, tuple(one_hot))
-        num_dropped = int((~is_one_hot_N).sum())
-        rows, labels_N = rows[is_one_hot_N], labels_N[is_one_hot_N]
-        labels_N, class_names = _restrict(labels_N, class_names, classes, origin)
+        one_hot_NC = np.stack([columns.values[name].astype(np.float64) for name in one_hot.values()], axis=1)
+        labels_N, is_defined_N, class_names = index_one_hot(one_hot_NC, tuple(one_hot))
+        label_columns_N = list(one_hot_NC.T)
     else:
         labels_N, class_names = index_labels(
             columns.values[class_column],
@@ -91,7 +85,19 @@ def make_table(
             are_jets=names == FEATURE_NAMES,
             origin=origin,
         )
-        labels_N = labels_N[rows]
+        is_defined_N, label_columns_N = np.ones(num_rows, dtype=np.bool_), [labels_N]
+
+    rows = np.arange(num_rows)
+    if deduplicate:
+        rows = _first_rows([*(columns.values[name] for name in names), *label_columns_N])
+    num_duplicates = num_rows - len(rows)
+    num_dropped = int((~is_defined_N[rows]).sum())
+    rows = rows[is_defined_N[rows]]
+    labels_N = labels_N[rows]
+    if class_column is None and classes is not None:  # the user says that only these classes are there
+        labels_N, class_names = index_labels(
+            np.array(class_names)[labels_N], declared=classes, are_jets=False, origin=origin
+        )
     if num_duplicates or num_dropped:
         _log.info(
             "%s: left out %d duplicate rows and %d rows of undefined class; %d jets stay",
@@ -122,19 +128,18 @@ def require_columns(wanted: Sequence[str], present: Sequence[str], *, origin: st
     )
 
 
-def _with_design_names(columns: Columns) -> Columns:
-    """OpenML writes zlogz for j_zlogz, and so do files made from it."""
+def _design_names(columns: Columns) -> dict[str, str]:
+    """OpenML writes zlogz for j_zlogz, and so do files made from it: what to rename, if that gives all sixteen."""
+    short = {name.removeprefix("j_"): name for name in FEATURE_NAMES if name not in columns.values}
+    return short if all(name in columns.values for name in short) else {}
 
-    def renamed(name: str) -> str:
-        return f"j_{name}" if f"j_{name}" in FEATURE_NAMES and f"j_{name}" not in columns.values else name
 
+def _renamed(columns: Columns, new_names: Mapping[str, str]) -> Columns:
     names = columns.feature_names
-    return Columns(
-        {renamed(name): column_N for name, column_N in columns.values.items()},
-        columns.one_hot,
-        None if names is None else tuple(renamed(name) for name in names),
-        columns.class_names,
-        columns.variant,
+    return replace(
+        columns,
+        values={new_names.get(name, name): column_N for name, column_N in columns.values.items()},
+        feature_names=None if names is None else tuple(new_names.get(name, name) for name in names),
     )
 
 
@@ -191,19 +196,9 @@ def _find_features(columns: Columns, features: Sequence[str] | None, labels: set
     return FEATURE_NAMES if set(chosen) == set(FEATURE_NAMES) else tuple(chosen)
 
 
-def _restrict(
-    labels_N: npt.NDArray[np.int8], class_names: tuple[str, ...], classes: Sequence[str] | None, origin: str
-) -> tuple[npt.NDArray[np.int8], tuple[str, ...]]:
-    """One-hot columns of which the user says that only some classes are there."""
-    if classes is None:
-        return labels_N, class_names
-    return index_labels(np.array(class_names)[labels_N], declared=classes, are_jets=False, origin=origin)
-
-
 def _first_rows(columns: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.int64]:
     """Rows equal to no earlier one, in order: those that pandas' drop_duplicates keeps (0 is -0, NaN is NaN)."""
-    numbers = [np.unique(c, return_inverse=True)[1] if c.dtype.kind not in "biuf" else c for c in columns]
-    values_NC = np.stack([column_N.astype(np.float64) for column_N in numbers], axis=1) + 0.0  # -0.0 + 0.0 is 0.0
+    values_NC = np.stack([column_N.astype(np.float64) for column_N in columns], axis=1) + 0.0  # -0.0 + 0.0 is 0.0
     values_NC[np.isnan(values_NC)] = np.nan  # one bit pattern for all
     rows_N = values_NC.view(f"V{values_NC.itemsize * values_NC.shape[1]}").ravel()
     return np.sort(np.unique(rows_N, return_index=True)[1])

@@ -51,9 +51,7 @@ def _fetch(url: str, partial: Path, timeout_seconds: float, num_tries: int, by_h
     host = urlsplit(url).netloc
     for tries_left in reversed(range(num_tries)):
         _log.info("downloading %s", url)
-        fetch = pooch.HTTPDownloader(
-            progressbar=sys.stderr.isatty(), chunk_size=1 << 20, timeout=timeout_seconds, headers={"Accept": "*/*"}
-        )
+        fetch = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=1 << 20, timeout=timeout_seconds)
         try:
             fetch(url, str(partial), None)
             return

@@ -73,5 +73,5 @@ class FileSource(JetSource, Protocol):
         ...
 
     def settings(self) -> Mapping[str, object]:
-        """What decides the table besides the file's content; plain values."""
+        """What decides the table besides the file's content, in plain values; a new one whenever `read` changes."""
         ...

@@ -96,7 +96,7 @@ def _in_design_order(
 
 def _as_text(label_N: npt.NDArray[Any], origin: str) -> npt.NDArray[np.str_]:
     if label_N.dtype.kind == "S":
-        return np.char.decode(label_N, "utf-8")
+        return np.char.decode(label_N, "utf-8", "replace")
     if label_N.dtype.kind == "O":
         missing = np.flatnonzero([value is None or value != value for value in label_N])
         if len(missing):
@@ -104,5 +104,7 @@ def _as_text(label_N: npt.NDArray[Any], origin: str) -> npt.NDArray[np.str_]:
                 f"{origin}: {len(missing)} rows have no class; counted from 0 the first are "
                 f"{', '.join(map(str, missing[:NUM_EXAMPLES]))}"
             )
-        return np.array([v.decode() if isinstance(v, bytes) else str(v) for v in label_N], dtype=np.str_)
+        return np.array(
+            [v.decode(errors="replace") if isinstance(v, bytes) else str(v) for v in label_N], dtype=np.str_
+        )
     return label_N.astype(np.str_)

@@ -22,8 +22,8 @@ class JetFile:
     j_q, j_w, j_z, j_t (then rows that are not one-hot are left out, and counted). It holds names, or whole numbers from
     0: an index into `classes`, or the file's `class_names`, or, with the sixteen features, g, q, w, z, t.
 
-    Features are the sixteen of the design, in its order, if the file has them (with or without "j_"); else `features`;
-    else the file's `feature_names`, or every column but the class, in the file's order.
+    Features are `features`; else the file's `feature_names`; else the sixteen of the design, with or without "j_", if
+    they are there; else every column but the class. The sixteen come in the design's order, others in the order given.
 
     `classes` says which classes there are, two to five; `deduplicate` keeps the first of equal rows; `variant` is what
     results call the data, by default what an .npz or .h5 says in `variant`, or "file:" and the file's name without its
