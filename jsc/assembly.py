@@ -1,4 +1,4 @@
-"""From settings to the objects of a run. The one place where `_target_`s become objects."""
+"""From settings to the objects of a run."""
 
 import importlib
 import os
@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import hydra.utils
 import pytorch_lightning as pl
@@ -17,21 +17,13 @@ from torch import nn
 
 from jsc.checkpoint import AtomicCheckpointIO
 from jsc.command import CommandError
-from jsc.datasets import JetSource, PreparedJets, prepare
+from jsc.construction import construct
+from jsc.datasets import PreparedJets, load_jets
 from jsc.engine import CannotLower, CrossEntropy, lower, lower_optimizer
 from jsc.lightning_noise import quieten_lightning
 from jsc.models import build_model, find_model, is_traceable, load_entry_points
-from jsc.settings import Built, DatasetSettings, ModelSettings, OptimizerSettings, SchedulerSettings, TrainSettings
+from jsc.settings import DatasetSettings, ModelSettings, OptimizerSettings, SchedulerSettings, TrainSettings
 from jsc.task import JetClassifier, Schedule
-
-
-def construct(section: Built, **arguments: Any) -> Any:
-    """Call a section's target with its arguments and these. Raises CommandError with the target's own words."""
-    try:
-        target = hydra.utils.get_object(section.target)
-        return target(**section.arguments, **arguments)
-    except (ImportError, TypeError, ValueError) as error:
-        raise CommandError(f"{section.target}: {error}") from error
 
 
 def import_plugins(modules: Sequence[str]) -> None:
@@ -46,16 +38,15 @@ def import_plugins(modules: Sequence[str]) -> None:
             raise CommandError(f"plugins=[{module}]: {type(error).__name__}: {error}") from error
 
 
-def load_jets(settings: DatasetSettings) -> PreparedJets:
-    """Read, split and standardise a data set; once a process, however many jobs train on it. Raises DatasetError."""
+def jets_of(settings: DatasetSettings) -> PreparedJets:
+    """A data set, ready to train on; read once a process, however many jobs train on it. Raises DatasetError."""
     key = settings.model_dump_json(by_alias=True, exclude={"batch_size"})
-    if key not in _loaded_jets:
-        source: JetSource = construct(settings)
-        _loaded_jets[key] = prepare(source.read())
-    return _loaded_jets[key]
+    if key not in _jets:
+        _jets[key] = load_jets(construct(settings))
+    return _jets[key]
 
 
-_loaded_jets: dict[str, PreparedJets] = {}
+_jets: dict[str, PreparedJets] = {}
 
 
 def build_network(settings: ModelSettings, jets: PreparedJets) -> nn.Module:
@@ -176,7 +167,7 @@ def rehearse(settings: TrainSettings) -> None:
     Raises CommandError, DatasetError or ValueError.
     """
     import_plugins(settings.plugins)
-    jets = load_jets(settings.dataset)
+    jets = jets_of(settings.dataset)
     weights = settings.loss.class_weights
     if weights is not None and len(weights) != jets.num_classes:
         classes = ", ".join(jets.class_names)

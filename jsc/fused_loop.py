@@ -16,7 +16,7 @@ import pytorch_lightning as pl
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from jsc.datasets import Stretch
+from jsc.datasets.datamodule import Stretch
 from jsc.engine import CrossEntropy, Evaluation, FusedTrainer
 
 SECONDS_A_STRETCH = 0.1  # signals, callbacks and the progress bar wait for as long

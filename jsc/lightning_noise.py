@@ -1,4 +1,4 @@
-"""Lightning's tips, its account of our own arguments, and a deprecation within it: nothing our users can act on."""
+"""Lightning's tips, its account of our own arguments, a deprecation within it: nothing that our users can act on."""
 
 import logging
 import warnings
@@ -8,4 +8,6 @@ def quieten_lightning() -> None:
     """Keep Lightning's warnings and errors, drop the rest. Call before a Trainer is built."""
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Points of the step tags are counted over the whole fit, so a short epoch does not lose them.
+    warnings.filterwarnings("ignore", message="The number of training batches .* is smaller than the logging interval")
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")

@@ -128,3 +128,10 @@ class ModelsSettings(Section):
     num_features: PositiveInt
     num_classes: PositiveInt
     plugins: list[str]
+
+
+class DatasetsSettings(Section):
+    """What `python -m jsc.datasets` is told."""
+
+    dataset: DatasetSettings
+    out: str

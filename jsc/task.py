@@ -14,7 +14,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from jsc.datasets import Batch, Stretch
+from jsc.datasets.datamodule import Batch, Stretch
 from jsc.engine import CrossEntropy, count_dropout, set_dropout_step
 from jsc.fused_loop import FusedSteps
 

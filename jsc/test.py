@@ -10,7 +10,7 @@ import torch
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from jsc import console
-from jsc.assembly import build_network, import_plugins, load_jets
+from jsc.assembly import build_network, import_plugins, jets_of
 from jsc.checkpoint import StoredModel, load_weights, read_checkpoint
 from jsc.command import CommandError, compose_command, explained_errors
 from jsc.reporting.charts import confusion_map
@@ -28,7 +28,7 @@ def main(settings: TestSettings) -> None:
     import_plugins(settings.plugins)
     stored = read_checkpoint(path)
     model_settings, dataset_settings = described(settings, stored)
-    jets = load_jets(dataset_settings)
+    jets = jets_of(dataset_settings)
     warnings: list[str] = []
     if stored.hyper_parameters is not None:
         jets, warnings = as_trained_on(jets, stored.hyper_parameters)

@@ -9,7 +9,8 @@ import pytorch_lightning as pl
 import torch
 
 from jsc.checkpoint import CheckpointError
-from jsc.datasets import JetDataModule, PreparedJets, restandardised
+from jsc.datasets import PreparedJets, restandardised
+from jsc.datasets.datamodule import JetDataModule
 from jsc.lightning_noise import quieten_lightning
 from jsc.models import num_macs, num_parameters
 from jsc.results import PREDICTIONS_FILE, TEST_FILE, TestResult, write_predictions, write_record

@@ -15,9 +15,10 @@ import torch
 from pytorch_lightning.loggers import Logger
 
 from jsc import __version__, console
-from jsc.assembly import build_task, build_trainer, choose_engine, import_plugins, load_jets
+from jsc.assembly import build_task, build_trainer, choose_engine, import_plugins, jets_of
 from jsc.checkpoint import load_weights, read_checkpoint
-from jsc.datasets import JetDataModule, PreparedJets
+from jsc.datasets import PreparedJets
+from jsc.datasets.datamodule import JetDataModule
 from jsc.interruption import StopOnSignal
 from jsc.models import num_parameters
 from jsc.recorder import EpochRecorder
@@ -147,7 +148,7 @@ def train(settings: TrainSettings, *, folder: Path, command: str, resume_from: P
         import_plugins(settings.plugins)
         pl.seed_everything(settings.seed, verbose=False)
         torch.set_num_threads(settings.trainer.num_threads)
-        run.jets = load_jets(settings.dataset)
+        run.jets = jets_of(settings.dataset)
         run.task = build_task(settings, run.jets)
         callbacks = [StopOnSignal(run.last_checkpoint), EpochRecorder(folder)]
         trainer = build_trainer(

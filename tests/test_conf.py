@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from jsc.assembly import build_schedule, build_trainer, choose_engine, construct
+from jsc.assembly import build_schedule, build_trainer, choose_engine
 from jsc.command import CONFIG_FOLDER, check, compose, job_variants
+from jsc.construction import construct
 from jsc.models import build_model, find_model
 from jsc.settings import TrainSettings
 from tests.conftest import settings_of
@@ -84,7 +85,7 @@ def test_the_engine_is_chosen_and_said(override: str, engine: str, reason: str |
 
 def test_an_engine_that_cannot_act_is_an_error() -> None:
     network = build_model("jsc-tiny", num_features=16, num_classes=5)
-    with pytest.raises(ValueError, match="engine=fused cannot act: trainer.devices=2 is the torch engine's"):
+    with pytest.raises(ValueError, match=r"engine=fused cannot act: trainer\.devices=2 is the torch engine's"):
         choose_engine(settings_of("engine=fused", "trainer.devices=2"), network)
 
 

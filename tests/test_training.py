@@ -17,9 +17,9 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from jsc.assembly import load_jets
+from jsc.assembly import jets_of
 from jsc.checkpoint import read_checkpoint
-from jsc.datasets import EpochOrder
+from jsc.datasets.datamodule import EpochOrder
 from jsc.models import build_model
 from jsc.results import RunResult, read_metrics, read_predictions, read_result, read_test
 from tests.conftest import QUICK, settings_of
@@ -106,7 +106,7 @@ def test_a_run_is_the_plain_loop_in_float64(quick_run: QuickRun, tmp_path: Path,
     """The definition, written out: what Lightning, data module and engine add must change nothing."""
     quick_run(f"engine={engine}", "trainer.precision=64-true", "seed=3", *loss.split())
     settings = settings_of("seed=3")
-    jets = load_jets(settings.dataset)
+    jets = jets_of(settings.dataset)
     torch.manual_seed(3)
     model = build_model("jsc-tiny", num_features=16, num_classes=5).double()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)

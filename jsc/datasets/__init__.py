@@ -1,26 +1,34 @@
-"""Jets, from their sources to batches: `JetSource.read` -> `JetTable` -> `prepare` -> `PreparedJets` -> batches."""
+"""Jets, from every source in the same form: features and classes in the design's order, with the variant recorded.
 
-from jsc.datasets.datamodule import Batch, EpochOrder, EvalBatches, JetDataModule, Stretch, TrainBatches, TrainStretches
-from jsc.datasets.jets import CLASS_NAMES, FEATURE_NAMES, DatasetError, JetSource, JetTable
+`JetSource.read` -> `JetTable` -> `prepare` (once, through the cache) -> `PreparedJets`; `jsc.datasets.datamodule` makes
+batches of them, and is not imported here because it loads torch.
+"""
+
+from jsc.datasets.cache import cache_folder, load_jets
+from jsc.datasets.cernbox import CernboxJets
+from jsc.datasets.jets import CLASS_NAMES, FEATURE_NAMES, DatasetError, FileSource, JetSource, JetTable
+from jsc.datasets.openml import OpenmlJets
 from jsc.datasets.prepared import PreparedJets, Split, prepare, restandardised, split_rows
 from jsc.datasets.sample import JetSample
+from jsc.datasets.simulated import SimulatedJets
+from jsc.datasets.table_file import JetFile
 
 __all__ = [
     "CLASS_NAMES",
     "FEATURE_NAMES",
-    "Batch",
+    "CernboxJets",
     "DatasetError",
-    "EpochOrder",
-    "EvalBatches",
-    "JetDataModule",
+    "FileSource",
+    "JetFile",
     "JetSample",
     "JetSource",
     "JetTable",
+    "OpenmlJets",
     "PreparedJets",
+    "SimulatedJets",
     "Split",
-    "Stretch",
-    "TrainBatches",
-    "TrainStretches",
+    "cache_folder",
+    "load_jets",
     "prepare",
     "restandardised",
     "split_rows",

@@ -22,7 +22,8 @@ class PreparedJets:
     """Standardised jets, the rows of each split side by side: train, then val, then test.
 
     `x_NF` is float32 [N, F] with the training rows' mean 0 and standard deviation 1, `labels_N` int8 [N], `rows_N`
-    int64 [N], the row of the source's table that each jet was. `mean_F`, `std_F` are float64, in the features' units.
+    int64 [N], the row of the source's table that each jet was. `mean_F` and `std_F` (of the training rows) and `min_F`
+    and `max_F` (of all rows) are float64, in the features' units. `num_duplicates` and `num_dropped` are the table's.
     """
 
     x_NF: npt.NDArray[np.float32]
@@ -33,10 +34,14 @@ class PreparedJets:
     num_test: int
     mean_F: npt.NDArray[np.float64]
     std_F: npt.NDArray[np.float64]
+    min_F: npt.NDArray[np.float64]
+    max_F: npt.NDArray[np.float64]
     feature_names: tuple[str, ...]
     class_names: tuple[str, ...]
     variant: str
     sha256: str
+    num_duplicates: int
+    num_dropped: int
 
     @property
     def num_features(self) -> int:
@@ -101,10 +106,14 @@ def prepare(table: JetTable) -> PreparedJets:
         num_test=len(splits[2]),
         mean_F=mean_F,
         std_F=std_F,
+        min_F=table.features_NF.min(axis=0).astype(np.float64),
+        max_F=table.features_NF.max(axis=0).astype(np.float64),
         feature_names=table.feature_names,
         class_names=table.class_names,
         variant=table.variant,
         sha256=table.sha256,
+        num_duplicates=table.num_duplicates,
+        num_dropped=table.num_dropped,
     )
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from jsc.datasets import EpochOrder, EvalBatches, TrainBatches, TrainStretches
+from jsc.datasets.datamodule import EpochOrder, EvalBatches, TrainBatches, TrainStretches
 
 
 def batches(num_jets: int = 10, batch_size: int = 4, **arguments: int) -> TrainBatches:

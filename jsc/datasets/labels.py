@@ -1,0 +1,110 @@
+"""A class column, made int8 indices: classes are mapped by name, never by the order in which they come.
+
+Shapes: N jets, C classes.
+"""
+
+import difflib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from jsc.datasets.jets import CLASS_NAMES, DatasetError
+from jsc.datasets.table_check import NUM_EXAMPLES, check_class_names
+
+
+def index_labels(
+    label_N: npt.NDArray[Any], *, declared: Sequence[str] | None, are_jets: bool, origin: str
+) -> tuple[npt.NDArray[np.int8], tuple[str, ...]]:
+    """(int8 indices [N], class names) of a column of names or of whole numbers.
+
+    Numbers index `declared`; undeclared, they index the design's classes if `are_jets`, else they are 0 to C-1. Names
+    must be of `declared`; undeclared, they are the design's classes if all are among them, else all that occur, sorted.
+    Raises DatasetError.
+    """
+    if label_N.dtype.kind in "SUO":
+        return _index_names(_as_text(label_N, origin), declared, origin)
+    if label_N.dtype.kind in "biuf":
+        return _index_numbers(label_N, declared, are_jets, origin)
+    raise DatasetError(f"{origin}: a class column of {label_N.dtype} is neither names nor whole numbers")
+
+
+def index_one_hot(
+    one_hot_NC: npt.NDArray[np.float64], class_names: Sequence[str]
+) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.bool_], tuple[str, ...]]:
+    """(int8 indices [N], whether a row is one-hot [N], class names); an index means nothing where the row is not."""
+    is_one_hot_N = np.isin(one_hot_NC, (0.0, 1.0)).all(axis=1) & (one_hot_NC.sum(axis=1) == 1)
+    labels_N, names = _in_design_order(one_hot_NC.argmax(axis=1), tuple(class_names))
+    return labels_N, is_one_hot_N, names
+
+
+def _index_names(
+    text_N: npt.NDArray[np.str_], declared: Sequence[str] | None, origin: str
+) -> tuple[npt.NDArray[np.int8], tuple[str, ...]]:
+    found, index_N = np.unique(text_N, return_inverse=True)
+    names = [name.strip().removeprefix("j_") if name.strip()[2:] in CLASS_NAMES else name.strip() for name in found]
+    if declared is None:
+        declared = CLASS_NAMES if set(names) <= set(CLASS_NAMES) else sorted(set(names))
+    check_class_names(declared, origin=origin)
+    for position, name in enumerate(names):
+        if name not in declared:
+            rows = np.flatnonzero(index_N == position)
+            near = difflib.get_close_matches(name, declared, n=1)
+            raise DatasetError(
+                f"{origin}: class {name!r} is none of {', '.join(declared)}"
+                f"{f' (did you mean {near[0]}?)' if near else ''}; {len(rows)} rows have it, counted from 0 the first "
+                f"are {', '.join(map(str, rows[:NUM_EXAMPLES]))}"
+            )
+    index_of_name = np.array([declared.index(name) for name in names], dtype=np.int64)
+    return _in_design_order(index_of_name[index_N], tuple(declared))
+
+
+def _index_numbers(
+    number_N: npt.NDArray[Any], declared: Sequence[str] | None, are_jets: bool, origin: str
+) -> tuple[npt.NDArray[np.int8], tuple[str, ...]]:
+    whole_N = np.isfinite(number_N) & (number_N == np.floor(number_N)) & (number_N >= 0)
+    if not whole_N.all():
+        rows = np.flatnonzero(~whole_N)
+        raise DatasetError(
+            f"{origin}: {len(rows)} rows have a class that is missing or not a whole number from 0 up; counted from 0 "
+            f"the first are {', '.join(f'{row} ({number_N[row]})' for row in rows[:NUM_EXAMPLES])}"
+        )
+    if declared is None:
+        num_classes = int(number_N.max(initial=0)) + 1
+        if num_classes > 1000:  # not classes at all: do not spell them out
+            raise DatasetError(f"{origin}: class numbers go up to {num_classes - 1}; classes are numbered from 0")
+        declared = CLASS_NAMES if are_jets else [str(i) for i in range(num_classes)]
+    check_class_names(declared, origin=origin)
+    beyond = np.unique(number_N[number_N >= len(declared)])
+    if len(beyond):
+        raise DatasetError(
+            f"{origin}: class {', '.join(str(int(i)) for i in beyond[:NUM_EXAMPLES])} is beyond the {len(declared)} "
+            f"classes {', '.join(declared)}, numbered from 0"
+        )
+    return _in_design_order(number_N.astype(np.int64), tuple(declared))
+
+
+def _in_design_order(
+    index_N: npt.NDArray[np.int64], names: tuple[str, ...]
+) -> tuple[npt.NDArray[np.int8], tuple[str, ...]]:
+    if not set(names) <= set(CLASS_NAMES):
+        return index_N.astype(np.int8), names
+    ordered = tuple(name for name in CLASS_NAMES if name in names)
+    return np.array([ordered.index(name) for name in names], dtype=np.int8)[index_N], ordered
+
+
+def _as_text(label_N: npt.NDArray[Any], origin: str) -> npt.NDArray[np.str_]:
+    if label_N.dtype.kind == "S":
+        return np.char.decode(label_N, "utf-8", "replace")
+    if label_N.dtype.kind == "O":
+        missing = np.flatnonzero([value is None or value != value for value in label_N])
+        if len(missing):
+            raise DatasetError(
+                f"{origin}: {len(missing)} rows have no class; counted from 0 the first are "
+                f"{', '.join(map(str, missing[:NUM_EXAMPLES]))}"
+            )
+        return np.array(
+            [v.decode(errors="replace") if isinstance(v, bytes) else str(v) for v in label_N], dtype=np.str_
+        )
+    return label_N.astype(np.str_)

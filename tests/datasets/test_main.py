@@ -1,0 +1,47 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from jsc.datasets import DatasetError
+from jsc.datasets.__main__ import main
+
+
+def said_by(*arguments: str) -> str:
+    console = Console(width=200)
+    with console.capture() as capture:
+        main(arguments, console)
+    return capture.get()
+
+
+def test_without_arguments_the_data_sets_are_listed(cache: Path) -> None:
+    text = said_by()
+    for yaml in Path("conf/dataset").glob("*.yaml"):
+        assert f" {yaml.stem} " in text
+    assert "pip install 'jsc[openml]'" in text
+    assert str(cache) in text
+
+
+def test_a_data_set_gets_its_card_and_picture(tmp_path: Path, features, labels) -> None:
+    np.savez(tmp_path / "my jets.npz", a=features[:, 0], b=features[:, 1], y=labels % 2)
+    text = said_by("dataset=jsc_file", f"dataset.path='{tmp_path}/my jets.npz'", f"out={tmp_path}")
+    assert "file:my jets" in text
+    assert str(tmp_path / "features_file_my_jets.png") in text
+    assert (tmp_path / "features_file_my_jets.png").stat().st_size > 10_000
+
+
+def test_lists_and_settings_reach_the_source(tmp_path: Path, features, labels) -> None:
+    np.savez(tmp_path / "a.npz", a=features[:, 0], b=features[:, 1], kind=np.array(["x", "y"])[labels % 2])
+    settings = ("dataset.features=[b]", "dataset.classes=[y,x]", "dataset.class_column=kind", "dataset.variant=v1")
+    text = said_by("dataset=jsc_file", f"dataset.path={tmp_path}/a.npz", f"out={tmp_path}", *settings)
+    assert "v1" in text
+    assert "│ b " in text
+    assert "│ a " not in text
+    assert text.index("│ y ") < text.index("│ x ")
+
+
+@pytest.mark.parametrize("name", ["jsc_file", "jsc_simulated"])
+def test_a_data_set_that_needs_a_path_says_so(name: str) -> None:
+    with pytest.raises(DatasetError, match=rf"dataset={name} needs dataset\.path="):
+        said_by(f"dataset={name}")
