@@ -4,6 +4,7 @@ import functools
 import hashlib
 import logging
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -23,30 +24,28 @@ _LOCK_SECONDS = 300.0
 class Kernel:
     """A compiled function of any number of arguments that is on disk after its first compilation."""
 
-    def __init__(self, name: str, function: Any) -> None:
+    def __init__(self, name: str, function: Callable[..., int]) -> None:
         self._name = name
-        self._entry = _cached_entry(function, _fingerprint())
+        self._entry = _cached(function)
         self._ready: set[Any] = set()
 
     def __call__(self, *args: Any) -> int:
         """Run it; types of arguments that it has not seen yet are loaded from the cache, or compiled."""
-        kind = numba.typeof(args)
+        kind = tuple(numba.typeof(a) for a in args)
         if kind not in self._ready:
             self._prepare(kind)
-        return int(self._entry(args))
+        return int(self._entry(*args))
 
     def _prepare(self, kind: Any) -> None:
         started = time.perf_counter()
         with self._lock():  # of processes that start at once, one compiles and the others load
-            self._entry.compile((kind,))
+            self._entry.compile(kind)
         if not self._entry.stats.cache_hits:
             _log.info(
                 "compiled the fused engine's loops (%s) in %.1f s; %s",
                 self._name,
                 time.perf_counter() - started,
-                f"later processes load them from {self._folder}"
-                if self._folder
-                else "there is no folder to keep them in",
+                f"later processes load them from {self._folder}" if self._folder else "there is no folder to keep them in",
             )
         self._ready.add(kind)
 
@@ -75,25 +74,15 @@ def _fingerprint() -> str:
     return digest.hexdigest()
 
 
-def _cached_entry(function: Any, fingerprint: str) -> Any:
-    def entry(args: Any) -> int:
-        if fingerprint == "":  # a closure variable: what it holds is part of the cache's key
-            return -1
-        return function(*args)
-
+def _cached(function: Callable[..., int]) -> Any:
+    options = {"nogil": True, "error_model": "numpy", "_nrt": False}
     try:
-        return numba.njit(entry, cache=True, nogil=True)
+        return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no folder can be written to
-        return numba.njit(entry, nogil=True)
+        return numba.njit(**options)(function)
 
 
 @functools.cache
-def train_kernel() -> Kernel:
-    """`kernels.train`."""
-    return Kernel("train", kernels.train)
-
-
-@functools.cache
-def evaluate_kernel() -> Kernel:
-    """`kernels.evaluate`."""
-    return Kernel("evaluate", kernels.evaluate)
+def kernel() -> Kernel:
+    """The only one; see `kernels.make_run` for its arguments."""
+    return Kernel("kernel", kernels.make_run(_fingerprint()))

@@ -3,6 +3,7 @@
 Shapes: N jets, F features, C classes, S optimizer steps, P parameters.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +12,12 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from jsc.engine import kernels
-from jsc.engine.compilation import evaluate_kernel, train_kernel
+from jsc.engine import kernels, program
+from jsc.engine.compilation import kernel
 from jsc.engine.loss import CrossEntropy
 from jsc.engine.optimizers import OptimizerState, check_covers, lower_optimizer
-from jsc.engine.plan import lower
-from jsc.engine.program import write_program
+from jsc.engine.plan import Dropout, Plan, lower
+from jsc.engine.program import Program, write_program
 from jsc.engine.vectors import VECTOR_BYTES
 
 BLOCK_JETS = 256  # a block of the widest registered network still fits a core's second cache
@@ -50,6 +51,9 @@ class FusedTrainer:
         self._optimizer = optimizer
         self._plan = lower(model)
         self._program = write_program(self._plan)
+        # Dropout passes everything in evaluation, and has no parameters: everything else keeps its place.
+        layers = tuple(layer for layer in self._plan.layers if not isinstance(layer, Dropout))
+        self._scoring = write_program(dataclasses.replace(self._plan, layers=layers))
         lower_optimizer(optimizer)
         check_covers(optimizer, self._parameters())
         num_classes = self._plan.num_classes
@@ -57,7 +61,8 @@ class FusedTrainer:
         if len(weights) != num_classes:
             raise ValueError(f"the loss has {len(weights)} class weights; the model has {num_classes} classes")
         self._loss = loss
-        self._class_weights_C = np.array(weights, np.float64)
+        # One more than there are classes says that they matter: then each batch's weights are summed first.
+        self._class_weights = np.array([*weights, 0.0] if loss.class_weights else weights, np.float64)
         self._seed = np.uint64(seed & 0xFFFFFFFFFFFFFFFF)
         self.dtype: np.dtype[Any] = np.dtype(np.float32 if self._plan.dtype == torch.float32 else np.float64)
         self._lanes = VECTOR_BYTES // self.dtype.itemsize
@@ -118,16 +123,10 @@ class FusedTrainer:
         self._read_model(parameters, buffers)
         state.read(parameters, self._program.parameters, self._moments)
         tracked = np.array([int(buffers[name]) for name in self._program.tracked], np.int64)
-        block, stride = self._block(batch_size)
-        self._reserve(-(-batch_size // block) * self._program.rows_a_block * stride)
-        status = train_kernel()(
-            x, labels, rows, batch_size, rates_S, first_step,
-            self._program.ops, self._program.constants, self._program.segments, self._shape(stride, block),
-            self._theta, self._gradient, self._moments[0], self._moments[1],
-            self._running, tracked, self._stats, self._work,
-            self._class_weights_C, self._loss.label_smoothing, self._loss.class_weights is not None,
-            optimizer_plan.kind, np.array([*optimizer_plan.constants, 0.0]), steps_before, self._seed,
-            losses_S, num_correct_S,
+        status = self._run(
+            self._program, x, labels, rows, batch_size, rates_S, first_step, tracked,
+            optimizer_plan.kind, np.array(optimizer_plan.constants), steps_before,
+            losses_S, num_correct_S, np.empty(0, self.dtype),
         )  # fmt: skip
         self._check(status, len(labels))
         self._write_model(parameters, buffers)
@@ -142,18 +141,39 @@ class FusedTrainer:
         """Score jets as the model in evaluation mode does. Arguments and errors are those of `train`."""
         x, labels = self._checked(x_NF, labels_N)
         self._read_model(self._parameters(), dict(self._model.named_buffers()))
-        block, stride = self._block(BLOCK_JETS)
-        self._reserve(self._program.rows_a_block * stride)
         logits = np.empty(len(labels) * self._plan.num_classes if with_logits else 0, self.dtype)
-        sums = np.zeros(3, np.float64)
-        status = evaluate_kernel()(
-            x, labels, self._program.ops, self._program.constants, self._shape(stride, block),
-            self._theta, self._running, self._stats, self._work,
-            self._class_weights_C, self._loss.label_smoothing, logits, sums,
+        sums, num_correct = np.zeros(2, np.float64), np.zeros(1, np.int64)
+        status = self._run(
+            self._scoring, x, labels, np.arange(BLOCK_JETS), BLOCK_JETS, None, 0, np.empty(0, np.int64),
+            program.ADAM, np.zeros(4), 0, sums, num_correct, logits,
         )  # fmt: skip
         self._check(status, len(labels))
         logits_NC = logits.reshape(len(labels), self._plan.num_classes) if with_logits else None
-        return Evaluation(float(sums[0]), float(sums[1]), int(sums[2]), logits_NC)
+        return Evaluation(float(sums[0]), float(sums[1]), int(num_correct[0]), logits_NC)
+
+    def _run(
+        self, steps: Program, x: Floats, labels: npt.NDArray[np.int8], rows: npt.NDArray[np.int64], batch_size: int,
+        learning_rates_S: npt.NDArray[np.float64] | None, first_step: int, tracked: npt.NDArray[np.int64],
+        optimizer: int, constants: npt.NDArray[np.float64], steps_before: int,
+        losses: npt.NDArray[np.float64], num_correct: npt.NDArray[np.int64], logits: Floats,
+    ) -> int:  # fmt: skip
+        """Call the kernel: to train, with learning rates; to evaluate, without."""
+        block = _round_up(min(batch_size, BLOCK_JETS), 2 * self._lanes)
+        stride = block + self._lanes  # an odd number of cache lines, so that rows share no cache set
+        block_size = stride * steps.rows_a_block
+        size = block_size * (-(-batch_size // block))
+        if len(self._work) < size:
+            self._work = _aligned(size, self.dtype)
+        shape = np.array([self._plan.num_features, self._plan.num_classes, block_size, stride, block], np.int64)
+        return kernel()(
+            learning_rates_S is not None, x, labels, rows, batch_size,
+            np.empty(0, np.float64) if learning_rates_S is None else learning_rates_S, first_step,
+            steps.ops, steps.constants, steps.segments, shape,
+            self._theta, self._gradient, self._moments[0], self._moments[1],
+            self._running, tracked, self._stats, self._work,
+            self._class_weights, self._loss.label_smoothing, optimizer, constants, steps_before, self._seed,
+            losses, num_correct, logits,
+        )  # fmt: skip
 
     def _parameters(self) -> dict[str, nn.Parameter]:
         return dict(self._model.named_parameters())
@@ -192,20 +212,6 @@ class FusedTrainer:
             raise IndexError(f"a row number is not between 0 and {num_jets - 1}")
         if status == kernels.STATUS_BAD_LABEL:
             raise _bad_label(self._plan.num_classes)
-
-    def _block(self, batch_size: int) -> tuple[int, int]:
-        """(jets a block, elements from one of its rows to the next)."""
-        block = _round_up(min(batch_size, BLOCK_JETS), self._lanes)
-        num_vectors = block // self._lanes
-        return block, (num_vectors | 1) * self._lanes  # an odd number of cache lines, so that rows share no cache set
-
-    def _shape(self, stride: int, block: int) -> npt.NDArray[np.int64]:
-        plan = self._plan
-        return np.array([plan.num_features, plan.num_classes, self._program.rows_a_block, stride, block], np.int64)
-
-    def _reserve(self, size: int) -> None:
-        if len(self._work) < size:
-            self._work = _aligned(size, self.dtype)
 
 
 def _round_up(number: int, multiple: int) -> int:

@@ -11,6 +11,7 @@ The lanes of a block's last vector that hold no jet are labelled -1 and have zer
 Adding a layer: a kind in `program`, then a branch in `_forward` and one in `_backward`.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from numba import njit
 
 from jsc.engine import program as p
 from jsc.engine.elementary import erf, exp, log, logistic, tanh
-from jsc.engine.tiles import MAX_ROWS, make_gradient_tile, make_product_tile
+from jsc.engine.tiles import make_gradient_tile, make_product_tile, transpose
 from jsc.engine.vectors import (
     at_least,
     first_lanes,
@@ -34,60 +35,43 @@ from jsc.engine.vectors import (
 )
 
 STATUS_DONE, STATUS_BAD_ROW, STATUS_BAD_LABEL = 0, 1, 2
-PREFETCH_DISTANCE = 192  # jets; far enough to hide main memory, near enough to stay in the first caches
 
-compiled = njit(nogil=True, error_model="numpy")
+# Inner functions are only ever called from compiled code, own no memory, and divide as IEEE says.
+compiled = njit(nogil=True, error_model="numpy", _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
-_product_1x2, _product_2x2, _product_3x2, _product_4x2, _product_5x2 = (
-    make_product_tile(rows, 2) for rows in range(1, MAX_ROWS + 1)
-)
-_product_1x1, _product_2x1, _product_3x1, _product_4x1, _product_5x1 = (
-    make_product_tile(rows, 1) for rows in range(1, MAX_ROWS + 1)
-)
-_gradient_1x4, _gradient_2x4, _gradient_3x4, _gradient_4x4 = (make_gradient_tile(rows, 4) for rows in range(1, 5))
-_gradient_1x1, _gradient_4x1 = make_gradient_tile(1, 1), make_gradient_tile(4, 1)
+# Numba optimises a function again within each of its callers, and theirs: these two would double the compile time.
+inlined = njit(inline="always", nogil=True, error_model="numpy", _nrt=False)
+
+_product_1, _product_2, _product_4, _product_5 = (make_product_tile(rows, 2) for rows in (1, 2, 4, 5))
+_gradient_1x4, _gradient_2x4, _gradient_4x4 = (make_gradient_tile(rows, 4) for rows in (1, 2, 4))
+_gradient_1x1 = make_gradient_tile(1, 1)
 
 
 @compiled  # type: ignore[untyped-decorator]  # Numba publishes no types
 def _product(
-    theta: Any, weight: int, weight_row: int, weight_k: int, num_rows: int, depth: int,
+    theta: Any, weight: int, weight_row: int, weight_k: int, num_rows: int, depth: int, bias: int, slope: float,
     work: Any, x: int, y: int, stride: int, num_vectors: int,
 ) -> None:  # fmt: skip
-    """y = W x for one block; W[row, k] is `theta[weight + row * weight_row + k * weight_k]`."""
+    """y = f(W x + b) for one block, two vectors at a time (rows of `work` have room for an even number of them)."""
     size = lanes(work)
-    vector = 0
-    while vector < num_vectors:
-        two = num_vectors - vector >= 2
+    for jet in range(0, num_vectors * size, 2 * size):
         row = 0
         while row < num_rows:
             left = num_rows - row
-            now = left if left <= MAX_ROWS else (3 if left == 6 else 4)
-            w = weight + row * weight_row
-            x_at = x + vector * size
-            y_at = y + row * stride + vector * size
-            if two:
-                if now == 4:
-                    _product_4x2(theta, w, weight_row, weight_k, depth, work, x_at, y_at, stride)
-                elif now == 5:
-                    _product_5x2(theta, w, weight_row, weight_k, depth, work, x_at, y_at, stride)
-                elif now == 3:
-                    _product_3x2(theta, w, weight_row, weight_k, depth, work, x_at, y_at, stride)
-                elif now == 2:
-                    _product_2x2(theta, w, weight_row, weight_k, depth, work, x_at, y_at, stride)
-                else:
-                    _product_1x2(theta, w, weight_row, weight_k, depth, work, x_at, y_at, stride)
-            elif now == 4:
-                _product_4x1(theta, w, weight_row, weight_k, depth, work, x_at, y_at, stride)
-            elif now == 5:
-                _product_5x1(theta, w, weight_row, weight_k, depth, work, x_at, y_at, stride)
-            elif now == 3:
-                _product_3x1(theta, w, weight_row, weight_k, depth, work, x_at, y_at, stride)
-            elif now == 2:
-                _product_2x1(theta, w, weight_row, weight_k, depth, work, x_at, y_at, stride)
+            w, b = weight + row * weight_row, bias + row if bias >= 0 else -1
+            y_row = y + row * stride + jet
+            if left == 5:  # jets have five classes
+                _product_5(theta, w, weight_row, weight_k, depth, b, slope, work, x + jet, y_row, stride)
+                row += 5
+            elif left >= 4:
+                _product_4(theta, w, weight_row, weight_k, depth, b, slope, work, x + jet, y_row, stride)
+                row += 4
+            elif left >= 2:
+                _product_2(theta, w, weight_row, weight_k, depth, b, slope, work, x + jet, y_row, stride)
+                row += 2
             else:
-                _product_1x1(theta, w, weight_row, weight_k, depth, work, x_at, y_at, stride)
-            row += now
-        vector += 2 if two else 1
+                _product_1(theta, w, weight_row, weight_k, depth, b, slope, work, x + jet, y_row, stride)
+                row += 1
 
 
 @compiled  # type: ignore[untyped-decorator]  # Numba publishes no types
@@ -98,65 +82,63 @@ def _weight_gradient(
     row = 0
     while row < num_out:
         left = num_out - row
-        now = 3 if left in (3, 5, 6) else min(left, 4)
-        dy_at = dy + row * stride
-        column = 0
-        while column < num_in:
-            at = weight + row * num_in + column
-            x_at = x + column * stride
-            if num_in - column >= 4:
-                if now == 4:
-                    _gradient_4x4(gradient, at, num_in, work, dy_at, x_at, stride, num_vectors)
-                elif now == 3:
-                    _gradient_3x4(gradient, at, num_in, work, dy_at, x_at, stride, num_vectors)
-                elif now == 2:
-                    _gradient_2x4(gradient, at, num_in, work, dy_at, x_at, stride, num_vectors)
-                else:
-                    _gradient_1x4(gradient, at, num_in, work, dy_at, x_at, stride, num_vectors)
-                column += 4
+        now = 4 if left >= 4 else (2 if left >= 2 else 1)
+        at, dy_row = weight + row * num_in, dy + row * stride
+        for column in range(0, num_in - 3, 4):
+            x_row = x + column * stride
+            if now == 4:
+                _gradient_4x4(gradient, at + column, num_in, work, dy_row, x_row, stride, num_vectors)
+            elif now == 2:
+                _gradient_2x4(gradient, at + column, num_in, work, dy_row, x_row, stride, num_vectors)
             else:
-                if now == 4:
-                    _gradient_4x1(gradient, at, num_in, work, dy_at, x_at, stride, num_vectors)
-                else:
-                    for r in range(now):
-                        _gradient_1x1(
-                            gradient, at + r * num_in, num_in, work, dy_at + r * stride, x_at, stride, num_vectors
-                        )
-                column += 1
+                _gradient_1x4(gradient, at + column, num_in, work, dy_row, x_row, stride, num_vectors)
+        for column in range(num_in // 4 * 4, num_in):
+            x_row = x + column * stride
+            for r in range(now):
+                at_r, dy_r = at + r * num_in + column, dy_row + r * stride
+                _gradient_1x1(gradient, at_r, num_in, work, dy_r, x_row, stride, num_vectors)
         row += now
 
 
 @compiled  # type: ignore[untyped-decorator]  # Numba publishes no types
 def _gather(
-    x: Any, labels: Any, rows: Any, first: int, count: int, num_features: int, work: Any, base: int, x_row: int,
-    stride: int,
-) -> None:  # fmt: skip
-    """Bring jets `rows[first:first + count]` (or, if `rows` is empty, those very rows) into a block, transposed."""
-    x_at = base + x_row * stride
-    num_rows = len(rows)
-    for jet in range(count):
-        row = rows[first + jet] if num_rows > 0 else first + jet
-        ahead = first + jet + PREFETCH_DISTANCE
-        if ahead < num_rows:
-            start = rows[ahead] * num_features
-            prefetch(x, start)
-            prefetch(x, start + num_features - 1)
-        work[np.uint64(base + jet)] = labels[np.uint64(row)]
-        for feature in range(num_features):
-            work[np.uint64(x_at + feature * stride + jet)] = x[np.uint64(row * num_features + feature)]
+    x: Any, labels: Any, rows: Any, first: int, shift: int, count: int, num_features: int, num_classes: int,
+    work: Any, base: int, stride: int,
+) -> bool:  # fmt: skip
+    """Bring jets `rows[first:first + count] + shift` into a block; False if a label is out of range.
+
+    The lanes past `count` repeat the last jet, with label -1.
+    """
     size = lanes(work)
-    for jet in range(count, (count + size - 1) // size * size):
-        work[np.uint64(base + jet)] = -1
-        for feature in range(num_features):
-            work[np.uint64(x_at + feature * stride + jet)] = 0
+    x_at = base + p.INPUT_ROW * stride
+    whole = num_features // size * size
+    last = first + count - 1
+    for jet in range(0, count, size):
+        for feature in range(0, whole, size):
+            y = x_at + feature * stride + jet
+            transpose(x, rows, first + jet, last, shift, num_features, feature, work, y, stride)
+        for feature in range(whole, num_features):
+            y = np.uint64(x_at + feature * stride + jet)
+            for lane in range(size):
+                row = rows[np.uint64(min(first + jet + lane, last))] + shift
+                work[y + np.uint64(lane)] = x[np.uint64(row * num_features + feature)]
+        store(work, base + jet, splat(work, -1.0))
+    is_good = True
+    for jet in range(count):
+        label = labels[np.uint64(rows[np.uint64(first + jet)] + shift)]
+        is_good &= (label >= 0) & (label < num_classes)
+        work[np.uint64(base + jet)] = label
+    return is_good
 
 
 @compiled  # type: ignore[untyped-decorator]  # Numba publishes no types
-def _activation(kind: int, slope: float, y: Any) -> Any:
-    """What follows a Linear or a BatchNorm within the same loop."""
-    if kind == p.RELU:
-        return select(y <= 0.0, 0.0, y)  # NaN stays NaN
-    return select(y > 0.0, y, y * slope)
+def _prefetch(x: Any, labels: Any, rows: Any, begin: int, end: int, num_features: int) -> None:
+    """Ask for the jets `rows[begin:end]`, so that main memory works while the core computes."""
+    for at in range(begin, min(end, len(rows))):
+        row = rows[np.uint64(at)]
+        prefetch(x, row * num_features)
+        prefetch(x, row * num_features + num_features - 1)
+        prefetch(labels, row)
 
 
 @compiled  # type: ignore[untyped-decorator]  # Numba publishes no types
@@ -165,7 +147,7 @@ def _batch_norm_apply(
 ) -> None:
     width = ops[k, p.NUM_OUT]
     weight, bias, at = ops[k, p.WEIGHT], ops[k, p.BIAS], ops[k, p.STATS]
-    activation, slope = ops[k, p.ACTIVATION], constants[k, p.SLOPE]
+    slope = splat(work, constants[k, p.SLOPE])
     size = lanes(work)
     for feature in range(width):
         mean, inverse = stats[at + p.MEAN * width + feature], stats[at + p.INVERSE * width + feature]
@@ -174,15 +156,9 @@ def _batch_norm_apply(
         scale, shift = splat(work, scale_1), splat(work, shift_1)
         x = base + (ops[k, p.X] + feature) * stride
         y = base + (ops[k, p.Y] + feature) * stride
-        if activation == p.NONE:
-            for jet in range(0, num_vectors * size, size):
-                store(work, y + jet, load(work, x + jet) * scale + shift)
-        elif activation == p.RELU:
-            for jet in range(0, num_vectors * size, size):
-                store(work, y + jet, _activation(p.RELU, slope, load(work, x + jet) * scale + shift))
-        else:
-            for jet in range(0, num_vectors * size, size):
-                store(work, y + jet, _activation(p.LEAKY_RELU, slope, load(work, x + jet) * scale + shift))
+        for jet in range(0, num_vectors * size, size):
+            value = load(work, x + jet) * scale + shift
+            store(work, y + jet, select(value <= 0.0, value * slope, value))
 
 
 @compiled  # type: ignore[untyped-decorator]  # Numba publishes no types
@@ -228,7 +204,7 @@ def _batch_norm_finish(
     width, at, run = ops[k, p.NUM_OUT], ops[k, p.STATS], ops[k, p.RUNNING]
     momentum = constants[k, p.MOMENTUM]
     if momentum < 0.0:  # BatchNorm1d(momentum=None): the mean over all batches so far
-        momentum = 1.0 / (tracked[ops[k, p.TRACKED]] + step + 1)
+        momentum = 1.0 / (tracked[ops[k, p.NUMBER]] + step + 1)
     for feature in range(width):
         square = stats[at + p.SQUARES * width + feature]
         stats[at + p.INVERSE * width + feature] = 1.0 / np.sqrt(square / num_jets + constants[k, p.EPS])
@@ -245,7 +221,7 @@ def _batch_norm_backward_sums(
 ) -> None:
     """Sums over a block of dy and of dy times the deviation; dy goes through the fused activation on the way."""
     width, at = ops[k, p.NUM_OUT], ops[k, p.STATS]
-    activation, slope = ops[k, p.ACTIVATION], constants[k, p.SLOPE]
+    slope = splat(work, constants[k, p.SLOPE])
     size = lanes(work)
     for feature in range(width):
         x = base + (ops[k, p.X] + feature) * stride
@@ -255,9 +231,8 @@ def _batch_norm_backward_sums(
         sum_dy, sum_dyx = splat(work, 0.0), splat(work, 0.0)
         for jet in range(0, num_vectors * size, size):
             slope_in = load(work, dy + jet)
-            if activation != p.NONE:
-                slope_in = select(load(work, y + jet) <= 0.0, slope_in * slope, slope_in)
-                store(work, dy + jet, slope_in)
+            slope_in = select(load(work, y + jet) <= 0.0, slope_in * slope, slope_in)
+            store(work, dy + jet, slope_in)
             sum_dy = sum_dy + slope_in
             sum_dyx = sum_dyx + slope_in * (load(work, x + jet) - centre)
         stats[at + p.SUM_DY * width + feature] += total(sum_dy)
@@ -302,53 +277,27 @@ def _batch_norm_backward_apply(
 
 
 @compiled  # type: ignore[untyped-decorator]  # Numba publishes no types
-def _linear(ops: Any, constants: Any, k: int, theta: Any, work: Any, base: int, stride: int, num_vectors: int) -> None:
-    num_in, num_out, bias = ops[k, p.NUM_IN], ops[k, p.NUM_OUT], ops[k, p.BIAS]
-    activation, slope = ops[k, p.ACTIVATION], constants[k, p.SLOPE]
-    x, y = base + ops[k, p.X] * stride, base + ops[k, p.Y] * stride
-    _product(theta, ops[k, p.WEIGHT], num_in, 1, num_out, num_in, work, x, y, stride, num_vectors)
-    if bias < 0 and activation == p.NONE:
-        return
-    size = lanes(work)
-    for feature in range(num_out):
-        shift = splat(work, theta[bias + feature] if bias >= 0 else 0.0)
-        row = y + feature * stride
-        if activation == p.NONE:
-            for jet in range(0, num_vectors * size, size):
-                store(work, row + jet, load(work, row + jet) + shift)
-        elif activation == p.RELU:
-            for jet in range(0, num_vectors * size, size):
-                store(work, row + jet, _activation(p.RELU, slope, load(work, row + jet) + shift))
-        else:
-            for jet in range(0, num_vectors * size, size):
-                store(work, row + jet, _activation(p.LEAKY_RELU, slope, load(work, row + jet) + shift))
-
-
-@compiled  # type: ignore[untyped-decorator]  # Numba publishes no types
 def _linear_backward(
     ops: Any, constants: Any, k: int, theta: Any, gradient: Any, work: Any, base: int, stride: int, num_vectors: int
 ) -> None:
-    num_in, num_out = ops[k, p.NUM_IN], ops[k, p.NUM_OUT]
-    weight, bias = ops[k, p.WEIGHT], ops[k, p.BIAS]
-    activation, slope = ops[k, p.ACTIVATION], constants[k, p.SLOPE]
+    num_in, num_out, weight, bias = ops[k, p.NUM_IN], ops[k, p.NUM_OUT], ops[k, p.WEIGHT], ops[k, p.BIAS]
     x, y, dy = base + ops[k, p.X] * stride, base + ops[k, p.Y] * stride, base + ops[k, p.DY] * stride
+    slope = splat(work, constants[k, p.SLOPE])
     size = lanes(work)
-    if bias >= 0 or activation != p.NONE:
-        for feature in range(num_out):
-            sum_dy = splat(work, 0.0)
-            row = feature * stride
-            for jet in range(row, row + num_vectors * size, size):
-                slope_in = load(work, dy + jet)
-                if activation != p.NONE:
-                    slope_in = select(load(work, y + jet) <= 0.0, slope_in * slope, slope_in)
-                    store(work, dy + jet, slope_in)
-                sum_dy = sum_dy + slope_in
-            if bias >= 0:
-                gradient[bias + feature] += total(sum_dy)
+    for feature in range(num_out):
+        sum_dy = splat(work, 0.0)
+        row = feature * stride
+        for jet in range(row, row + num_vectors * size, size):
+            slope_in = load(work, dy + jet)
+            slope_in = select(load(work, y + jet) <= 0.0, slope_in * slope, slope_in)
+            store(work, dy + jet, slope_in)
+            sum_dy = sum_dy + slope_in
+        if bias >= 0:
+            gradient[np.uint64(bias + feature)] += total(sum_dy)
     _weight_gradient(gradient, weight, num_out, num_in, work, dy, x, stride, num_vectors)
     if ops[k, p.NEEDS_DX]:
         dx = base + ops[k, p.DX] * stride
-        _product(theta, weight, 1, num_in, num_in, num_out, work, dy, dx, stride, num_vectors)
+        _product(theta, weight, 1, num_in, num_in, num_out, -1, 1.0, work, dy, dx, stride, num_vectors)
 
 
 @compiled  # type: ignore[untyped-decorator]  # Numba publishes no types
@@ -362,7 +311,9 @@ def _gelu_slope(kind: int, x: Any) -> Any:
 
 
 @compiled  # type: ignore[untyped-decorator]  # Numba publishes no types
-def _elementwise(ops: Any, constants: Any, k: int, work: Any, base: int, stride: int, num_vectors: int) -> None:
+def _elementwise(
+    ops: Any, constants: Any, k: int, work: Any, base: int, stride: int, num_vectors: int
+) -> None:
     """An activation that stands alone."""
     kind, slope = ops[k, p.KIND], constants[k, p.SLOPE]
     size = lanes(work)
@@ -371,10 +322,8 @@ def _elementwise(ops: Any, constants: Any, k: int, work: Any, base: int, stride:
         y = base + (ops[k, p.Y] + feature) * stride
         for jet in range(0, num_vectors * size, size):
             value = load(work, x + jet)
-            if kind == p.RELU:
-                value = select(value <= 0.0, 0.0, value)
-            elif kind == p.LEAKY_RELU:
-                value = select(value > 0.0, value, value * slope)
+            if kind == p.LEAKY_RELU:
+                value = select(value <= 0.0, value * slope, value)
             elif kind == p.TANH:
                 value = tanh(value)
             elif kind == p.SIGMOID:
@@ -399,10 +348,8 @@ def _elementwise_backward(
         dy = base + (ops[k, p.DY] + feature) * stride
         for jet in range(0, num_vectors * size, size):
             value = load(work, dy + jet)
-            if kind == p.RELU:
-                value = select(load(work, x + jet) <= 0.0, 0.0, value)
-            elif kind == p.LEAKY_RELU:
-                value = select(load(work, x + jet) > 0.0, value, value * slope)
+            if kind == p.LEAKY_RELU:
+                value = select(load(work, x + jet) <= 0.0, value * slope, value)
             elif kind == p.TANH:
                 after = load(work, y + jet)
                 value = value * (1.0 - after * after)
@@ -437,7 +384,7 @@ def _dropout(
 ) -> None:  # fmt: skip
     """y = x times 0 or 1 / (1 - rate); the factor is kept for the way back. `first` is the block's first jet."""
     width, rate = ops[k, p.NUM_OUT], constants[k, p.RATE]
-    key = _mix_64(_mix_64(_mix_64(seed) + np.uint64(step)) + np.uint64(ops[k, p.DROPOUT]))
+    key = _mix_64(_mix_64(_mix_64(seed) + np.uint64(step)) + np.uint64(ops[k, p.NUMBER]))
     low, high = key & np.uint64(0xFFFFFFFF), key >> np.uint64(32)
     threshold = np.uint64(min(np.rint(rate * 2.0**32), 2.0**32 - 1.0))
     factor = 1.0 / (1.0 - rate) if rate < 1.0 else 0.0
@@ -466,24 +413,19 @@ def _dropout_backward(ops: Any, k: int, work: Any, base: int, stride: int, num_v
 
 @compiled  # type: ignore[untyped-decorator]  # Numba publishes no types
 def _forward(
-    ops: Any, constants: Any, k: int, theta: Any, stats: Any, seed: Any, step: int, training: bool, work: Any,
-    base: int, stride: int, first: int, num_vectors: int,
+    ops: Any, constants: Any, k: int, theta: Any, stats: Any, seed: Any, step: int, work: Any, base: int, stride: int,
+    first: int, num_vectors: int,
 ) -> None:  # fmt: skip
     kind = ops[k, p.KIND]
     if kind == p.LINEAR:
-        _linear(ops, constants, k, theta, work, base, stride, num_vectors)
+        num_in, num_out, slope = ops[k, p.NUM_IN], ops[k, p.NUM_OUT], constants[k, p.SLOPE]
+        x, y = base + ops[k, p.X] * stride, base + ops[k, p.Y] * stride
+        weight, bias = ops[k, p.WEIGHT], ops[k, p.BIAS]
+        _product(theta, weight, num_in, 1, num_out, num_in, bias, slope, work, x, y, stride, num_vectors)
     elif kind == p.BATCH_NORM:
         _batch_norm_apply(ops, constants, k, theta, stats, work, base, stride, num_vectors)
-    elif kind == p.DROPOUT_KIND:
-        if training:
-            _dropout(ops, constants, k, seed, step, work, base, stride, first, num_vectors)
-        else:
-            size = lanes(work)
-            for feature in range(ops[k, p.NUM_OUT]):
-                x = base + (ops[k, p.X] + feature) * stride
-                y = base + (ops[k, p.Y] + feature) * stride
-                for jet in range(0, num_vectors * size, size):
-                    store(work, y + jet, load(work, x + jet))
+    elif kind == p.DROPOUT:
+        _dropout(ops, constants, k, seed, step, work, base, stride, first, num_vectors)
     else:
         _elementwise(ops, constants, k, work, base, stride, num_vectors)
 
@@ -498,7 +440,7 @@ def _backward(
         _linear_backward(ops, constants, k, theta, gradient, work, base, stride, num_vectors)
     elif kind == p.BATCH_NORM:  # the second half waits for the whole batch
         _batch_norm_backward_sums(ops, constants, k, stats, work, base, stride, num_vectors)
-    elif kind == p.DROPOUT_KIND:
+    elif kind == p.DROPOUT:
         _dropout_backward(ops, k, work, base, stride, num_vectors)
     else:
         _elementwise_backward(ops, constants, k, work, base, stride, num_vectors)
@@ -588,57 +530,60 @@ def _sgd(theta: Any, gradient: Any, buffer: Any, hyper: Any, nesterov: bool, lr:
         store(theta, at, w - g * lr)
 
 
-@compiled  # type: ignore[untyped-decorator]  # Numba publishes no types
-def train(
+@inlined  # type: ignore[untyped-decorator]  # Numba publishes no types
+def _train(
     x: Any, labels: Any, rows: Any, batch_size: int, learning_rates: Any, first_step: int,
     ops: Any, constants: Any, segments: Any, shape: Any,
     theta: Any, gradient: Any, moment_1: Any, moment_2: Any, running: Any, tracked: Any, stats: Any, work: Any,
-    class_weights: Any, smoothing: float, weighted: bool,
-    optimizer: int, hyper: Any, steps_before: int, seed: Any,
+    class_weights: Any, smoothing: float, optimizer: int, hyper: Any, steps_before: int, seed: Any,
     losses: Any, num_correct: Any,
 ) -> int:  # fmt: skip
-    """Take an optimizer step for each learning rate; returns a STATUS_ code. Arguments: see `jsc.engine.cpu`."""
-    num_features, num_classes, rows_a_block, stride, block = shape[0], shape[1], shape[2], shape[3], shape[4]
-    num_jets_all = len(labels)
+    num_features, num_classes, block_size, stride, block = shape[0], shape[1], shape[2], shape[3], shape[4]
     size = lanes(work)
     num_segments = len(segments) - 1
-    num_ops = segments[num_segments]
+    num_ops = len(ops)
+    num_pauses = 2 * num_ops + 1  # occasions within a step to ask for the next step's jets
     for step in range(len(learning_rates)):
         start = step * batch_size
         num_jets = min(batch_size, len(rows) - start)
         num_blocks = (num_jets + block - 1) // block
-        bad = False
+        is_good = True
         for at in range(start, start + num_jets):
-            bad |= (rows[at] < 0) | (rows[at] >= num_jets_all)
-        if bad:
+            is_good &= (rows[np.uint64(at)] >= 0) & (rows[np.uint64(at)] < len(labels))
+        if not is_good:
             return STATUS_BAD_ROW
-        total_weight = 0.0
-        for at in range(start, start + num_jets):
-            label = labels[rows[at]]
-            if label < 0 or label >= num_classes:
-                return STATUS_BAD_LABEL
-            if weighted:
-                total_weight += class_weights[label]
-        if not weighted:
-            total_weight = np.float64(num_jets)
+        total_weight = np.float64(num_jets)
+        if len(class_weights) > num_classes:  # they are not all 1
+            total_weight = 0.0
+            for at in range(start, start + num_jets):
+                label = labels[np.uint64(rows[np.uint64(at)])]
+                if 0 <= label < num_classes:
+                    total_weight += class_weights[label]
         gradient[:] = 0
         loss, right = 0.0, 0
+        ahead = start + min(num_jets, block)
+        quota = ((block if num_blocks == 1 else 0) + num_pauses - 1) // num_pauses
 
         for segment in range(num_segments):
             begin, end = segments[segment], segments[segment + 1]
             is_last = segment == num_segments - 1
             for index in range(num_blocks):
-                base = index * rows_a_block * stride
+                base = index * block_size
                 first = index * block
                 count = min(block, num_jets - first)
                 num_vectors = (count + size - 1) // size
                 if segment == 0:
-                    _gather(x, labels, rows, start + first, count, num_features, work, base, 1, stride)
+                    is_good &= _gather(
+                        x, labels, rows, start + first, 0, count, num_features, num_classes, work, base, stride
+                    )
+                    if num_blocks > 1:
+                        _prefetch(x, labels, rows, start + first + count, start + first + 2 * count, num_features)
                 for k in range(begin, end):
+                    _prefetch(x, labels, rows, ahead, ahead + quota, num_features)
+                    ahead += quota
                     _forward(
-                        ops, constants, k, theta, stats, seed, first_step + step, True, work, base, stride, first,
-                        num_vectors,
-                    )  # fmt: skip
+                        ops, constants, k, theta, stats, seed, first_step + step, work, base, stride, first, num_vectors
+                    )
                 if not is_last:
                     _batch_norm_block(ops, end, stats, work, base, stride, count, first)
                     continue
@@ -650,7 +595,11 @@ def train(
                 right += block_right
                 for k in range(end - 1, begin - 1, -1):
                     if ops[k, p.NEEDS_DY]:
+                        _prefetch(x, labels, rows, ahead, ahead + quota, num_features)
+                        ahead += quota
                         _backward(ops, constants, k, theta, gradient, stats, work, base, stride, num_vectors)
+            if not is_good:
+                return STATUS_BAD_LABEL
             if not is_last:
                 _batch_norm_finish(ops, constants, end, stats, running, tracked, step, num_jets)
 
@@ -660,12 +609,14 @@ def train(
             if not ops[end, p.NEEDS_DX]:
                 break
             for index in range(num_blocks):
-                base = index * rows_a_block * stride
+                base = index * block_size
                 count = min(block, num_jets - index * block)
                 num_vectors = (count + size - 1) // size
                 _batch_norm_backward_apply(ops, end, theta, stats, work, base, stride, count, num_jets)
                 for k in range(end - 1, begin - 1, -1):
                     if ops[k, p.NEEDS_DY]:
+                        _prefetch(x, labels, rows, ahead, ahead + quota, num_features)
+                        ahead += quota
                         _backward(ops, constants, k, theta, gradient, stats, work, base, stride, num_vectors)
 
         steps_now = steps_before + step + 1
@@ -679,19 +630,13 @@ def train(
     return STATUS_DONE
 
 
-@compiled  # type: ignore[untyped-decorator]  # Numba publishes no types
-def evaluate(
-    x: Any, labels: Any, ops: Any, constants: Any, shape: Any, theta: Any, running: Any, stats: Any, work: Any,
-    class_weights: Any, smoothing: float, logits: Any, sums: Any,
+@inlined  # type: ignore[untyped-decorator]  # Numba publishes no types
+def _evaluate(
+    x: Any, labels: Any, rows: Any, ops: Any, constants: Any, shape: Any, theta: Any, running: Any, stats: Any,
+    work: Any, class_weights: Any, smoothing: float, losses: Any, num_correct: Any, logits: Any,
 ) -> int:  # fmt: skip
-    """Score jets with running statistics and without dropout; returns a STATUS_ code.
-
-    `sums` receives the loss's numerator, its denominator and the number predicted right; `logits`, if it has any
-    elements, the logits.
-    """
     num_features, num_classes, stride, block = shape[0], shape[1], shape[3], shape[4]
     num_ops = len(ops)
-    rows = np.empty(0, np.int64)
     size = lanes(work)
     for k in range(num_ops):
         if ops[k, p.KIND] == p.BATCH_NORM:
@@ -701,26 +646,56 @@ def evaluate(
                 variance = np.float64(running[run + width + feature])
                 stats[at + p.INVERSE * width + feature] = 1.0 / np.sqrt(variance + constants[k, p.EPS])
     loss, weight, right = 0.0, 0.0, 0
+    y, dy = ops[num_ops - 1, p.Y], ops[num_ops - 1, p.DY]
     for first in range(0, len(labels), block):
         count = min(block, len(labels) - first)
         num_vectors = (count + size - 1) // size
+        if not _gather(x, labels, rows, 0, first, count, num_features, num_classes, work, 0, stride):
+            return STATUS_BAD_LABEL
         for jet in range(first, first + count):
-            label = labels[jet]
-            if label < 0 or label >= num_classes:
-                return STATUS_BAD_LABEL
-            weight += class_weights[label]
-        _gather(x, labels, rows, first, count, num_features, work, 0, 1, stride)
+            weight += class_weights[np.uint64(labels[np.uint64(jet)])]
         for k in range(num_ops):
-            _forward(ops, constants, k, theta, stats, np.uint64(0), 0, False, work, 0, stride, first, num_vectors)
-        y = ops[num_ops - 1, p.Y]
+            _forward(ops, constants, k, theta, stats, np.uint64(0), 0, work, 0, stride, first, num_vectors)
         block_loss, block_right = _cross_entropy(
-            num_classes, class_weights, smoothing, 1.0, work, 0, stride, y, ops[num_ops - 1, p.DY], num_vectors
+            num_classes, class_weights, smoothing, 1.0, work, 0, stride, y, dy, num_vectors
         )
         loss += block_loss
         right += block_right
         if len(logits) > 0:
             for jet in range(count):
                 for c in range(num_classes):
-                    logits[(first + jet) * num_classes + c] = work[(y + c) * stride + jet]
-    sums[0], sums[1], sums[2] = loss, weight, right
+                    logits[np.uint64((first + jet) * num_classes + c)] = work[np.uint64((y + c) * stride + jet)]
+    losses[0], losses[1], num_correct[0] = loss, weight, right
     return STATUS_DONE
+
+
+def make_run(fingerprint: str) -> Callable[..., int]:
+    """The function to compile; `fingerprint` tells versions of these sources apart."""
+
+    def run(
+        training: bool, x: Any, labels: Any, rows: Any, batch_size: int, learning_rates: Any, first_step: int,
+        ops: Any, constants: Any, segments: Any, shape: Any,
+        theta: Any, gradient: Any, moment_1: Any, moment_2: Any, running: Any, tracked: Any, stats: Any, work: Any,
+        class_weights: Any, smoothing: float, optimizer: int, hyper: Any, steps_before: int, seed: Any,
+        losses: Any, num_correct: Any, logits: Any,
+    ) -> int:  # fmt: skip
+        """Train, or evaluate; returns a STATUS_ code. One function, so that there is one compilation.
+
+        Training takes an optimizer step for each learning rate, on consecutive batches of `rows`. Evaluation takes jet
+        after jet, with running statistics; `rows` then counts from 0 to the block's size, `losses` receives the loss's
+        numerator and its denominator, and `logits`, if it has any elements, the logits.
+        """
+        if fingerprint == "":  # what a closure holds is part of the key under which Numba caches the function
+            return -1
+        if training:
+            return _train(
+                x, labels, rows, batch_size, learning_rates, first_step, ops, constants, segments, shape,
+                theta, gradient, moment_1, moment_2, running, tracked, stats, work,
+                class_weights, smoothing, optimizer, hyper, steps_before, seed, losses, num_correct,
+            )  # fmt: skip
+        return _evaluate(
+            x, labels, rows, ops, constants, shape, theta, running, stats, work, class_weights, smoothing,
+            losses, num_correct, logits,
+        )  # fmt: skip
+
+    return run

@@ -89,16 +89,11 @@ class OptimizerState:
             else:
                 counts.add(int(state.get("momentum_buffer") is not None))
         if len(counts) > 1:
-            raise CannotLower(
-                f"the optimizer has taken different numbers of steps for its parameters: {sorted(counts)}"
-            )
+            raise CannotLower(f"the optimizer has taken different numbers of steps for its parameters: {sorted(counts)}")
         return counts.pop()
 
     def read(
-        self,
-        parameters: Mapping[str, nn.Parameter],
-        places: Mapping[str, slice],
-        moments: list[npt.NDArray[np.floating]],
+        self, parameters: Mapping[str, nn.Parameter], places: Mapping[str, slice], moments: list[npt.NDArray[np.floating]]
     ) -> None:
         """Copy torch's state into flat arrays; what it does not have yet is zero."""
         for name, parameter in parameters.items():

@@ -12,19 +12,20 @@ KIND, NUM_IN, NUM_OUT = 0, 1, 2
 WEIGHT, BIAS = 3, 4  # offsets among the parameters; -1: none
 X, Y, DX, DY = 5, 6, 7, 8  # rows of a block: input, output, and the loss's gradients with respect to them
 NEEDS_DX, NEEDS_DY = 9, 10  # whether those gradients are wanted
-ACTIVATION = 11  # NONE, RELU or LEAKY_RELU, fused into a Linear or BatchNorm
-STATS, RUNNING, TRACKED = 12, 13, 14  # BatchNorm: offsets of its batch and running statistics; its number
-DROPOUT, MASK = 15, 16  # Dropout: its number; row of the factors
-NUM_COLUMNS = 17
+NUMBER = 11  # of a Dropout among the Dropouts, of a BatchNorm among the BatchNorms
+STATS, RUNNING = 12, 13  # BatchNorm: offsets of its batch and running statistics
+MASK = 14  # Dropout: row of the factors
+NUM_COLUMNS = 15
 
 # Columns of `Program.constants` (float64).
-EPS, MOMENTUM, SLOPE, RATE = 0, 1, 2, 3
+EPS, MOMENTUM, RATE = 0, 1, 2
+SLOPE = 3  # what a (leaky) ReLU, alone or fused into a Linear or BatchNorm, multiplies negative values with; 1 is none
 NUM_CONSTANTS = 4
 
 # Kinds of layers and activations.
-NONE, LINEAR, BATCH_NORM, DROPOUT_KIND, RELU, LEAKY_RELU, TANH, SIGMOID, GELU, GELU_TANH = range(10)
+LINEAR, BATCH_NORM, DROPOUT, LEAKY_RELU, TANH, SIGMOID, GELU, GELU_TANH = range(8)
 _ACTIVATIONS = {
-    "relu": RELU,
+    "relu": LEAKY_RELU,
     "leaky_relu": LEAKY_RELU,
     "tanh": TANH,
     "sigmoid": SIGMOID,
@@ -68,7 +69,12 @@ def _fused(layers: tuple[Layer, ...]) -> list[tuple[Layer, Activation | None]]:
     fused: list[tuple[Layer, Activation | None]] = []
     for layer in layers:
         follows = fused and isinstance(fused[-1][0], (Linear, BatchNorm)) and fused[-1][1] is None
-        if follows and isinstance(layer, Activation) and layer.kind in ("relu", "leaky_relu") and layer.slope >= 0.0:
+        if (
+            follows
+            and isinstance(layer, Activation)
+            and layer.kind in ("relu", "leaky_relu")
+            and layer.slope >= 0.0
+        ):
             fused[-1] = (fused[-1][0], layer)
         else:
             fused.append((layer, None))
@@ -94,8 +100,7 @@ def write_program(plan: Plan) -> Program:
         num_out = layer.num_out if isinstance(layer, Linear) else width
         op[[NUM_IN, NUM_OUT, X, Y, WEIGHT, BIAS]] = width, num_out, x, num_rows, -1, -1
         x, num_rows = num_rows, num_rows + num_out
-        if activation is not None:
-            op[ACTIVATION], constant[SLOPE] = _ACTIVATIONS[activation.kind], activation.slope
+        constant[SLOPE] = 1.0 if activation is None else activation.slope
         if isinstance(layer, Linear):
             op[[KIND, WEIGHT]] = LINEAR, num_parameters
             num_parameters = place(parameters, f"{layer.name}.weight", num_parameters, width * num_out)
@@ -103,7 +108,7 @@ def write_program(plan: Plan) -> Program:
                 op[BIAS] = num_parameters
                 num_parameters = place(parameters, f"{layer.name}.bias", num_parameters, num_out)
         elif isinstance(layer, BatchNorm):
-            op[[KIND, STATS, RUNNING, TRACKED]] = BATCH_NORM, num_stats, num_running, len(tracked)
+            op[[KIND, STATS, RUNNING, NUMBER]] = BATCH_NORM, num_stats, num_running, len(tracked)
             constant[EPS] = layer.eps
             constant[MOMENTUM] = -1.0 if layer.momentum is None else layer.momentum
             if layer.affine:
@@ -115,7 +120,7 @@ def write_program(plan: Plan) -> Program:
             tracked.append(f"{layer.name}.num_batches_tracked")
             num_stats += NUM_STATS * width
         elif isinstance(layer, Dropout):
-            op[[KIND, DROPOUT, MASK]] = DROPOUT_KIND, layer.number, num_rows
+            op[[KIND, NUMBER, MASK]] = DROPOUT, layer.number, num_rows
             constant[RATE] = layer.rate
             num_rows += num_out
         else:

@@ -1,9 +1,10 @@
-"""Matrix products over jets: small tiles whose sums stay in registers, written as LLVM code.
+"""Matrix products over jets, and the transpose that brings jets in: small tiles that stay in registers.
 
-Numba has no way to say "these eight sums are registers", so these two loops are built instruction by instruction.
-Activations are feature-major: row f of a block holds feature f of consecutive jets, `row_stride` elements apart.
+Numba has no way to say "these sixteen sums are registers", so these loops are built instruction by instruction.
+Activations are feature-major: row f of a block holds feature f of consecutive jets, `stride` elements from row to row.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -12,66 +13,67 @@ from numba.extending import intrinsic
 
 from jsc.engine import vectors
 
-MAX_ROWS = 5  # outputs a tile; five, because jets have five classes
-
-
-def _register(builder: Any, kind: Any) -> Any:
-    """A local variable that starts at zero; LLVM turns it into a register."""
-    return cgutils.alloca_once_value(builder, ir.Constant(kind, [0.0] * kind.count))
+WORD = types.intp
 
 
 def make_product_tile(num_rows: int, num_vectors: int) -> Any:
-    """Compiled-code function: `num_rows` rows of y = W x, over `num_vectors` vectors of jets.
+    """Compiled-code function: `num_rows` rows of y = f(W x + b), over `num_vectors` vectors of jets.
 
-    W's element (row, k) lies at `weights[weight + row * weight_row + k * weight_k]`, so that the transpose is a
-    change of strides; `depth` is the number of k.
+    W's element (row, k) lies at `theta[weight + row * weight_row + k * weight_k]`, so that the transpose is a change
+    of strides; `depth` is the number of k; b begins at `theta[bias]`, or is 0 if `bias` is negative. f multiplies what
+    is not positive with `slope`: 1 changes nothing, 0 is a ReLU.
     """
 
     @intrinsic  # type: ignore[untyped-decorator]  # Numba publishes no types
     def tile(
-        typingctx: Any,
-        weights: Any,
-        weight: Any,
-        weight_row: Any,
-        weight_k: Any,
-        depth: Any,
-        x_array: Any,
-        x: Any,
-        y: Any,
-        row_stride: Any,
-    ) -> Any:
-        dtype = x_array.dtype
+        typingctx: Any, theta: Any, weight: Any, weight_row: Any, weight_k: Any, depth: Any, bias: Any, slope: Any,
+        work: Any, x: Any, y: Any, stride: Any,
+    ) -> Any:  # fmt: skip
+        dtype = work.dtype
 
         def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            weights_v, weight_v, weight_row_v, weight_k_v, depth_v, x_array_v, x_v, y_v, stride_v = args
-            word = weight_v.type
-            vector = vectors.vector_type(dtype)
-            sums = [[_register(builder, vector) for _ in range(num_vectors)] for _ in range(num_rows)]
-            first = vectors.element_pointer(context, builder, weights, weights_v, weight_v)
+            theta_v, weight_v, weight_row_v, weight_k_v, depth_v, bias_v, slope_v, work_v, x_v, y_v, stride_v = args
+            word, vector = weight_v.type, vectors.vector_type(dtype)
+            lanes = vector.count
+            first = vectors.element_pointer(context, builder, theta, theta_v, weight_v)
             rows = [builder.gep(first, [builder.mul(weight_row_v, word(r))]) for r in range(num_rows)]
-            x_first = vectors.element_pointer(context, builder, x_array, x_array_v, x_v)
+            x_first = vectors.element_pointer(context, builder, work, work_v, x_v)
+            y_first = vectors.element_pointer(context, builder, work, work_v, y_v)
+            sums = []
+            for r in range(num_rows):
+                start = cgutils.alloca_once_value(builder, ir.Constant(vectors.float_type(dtype), 0.0))
+                with builder.if_then(builder.icmp_signed(">=", bias_v, word(0))):
+                    at = builder.add(bias_v, word(r))
+                    b = builder.load(vectors.element_pointer(context, builder, theta, theta_v, at))
+                    builder.store(b, start)
+                start_vector = vectors.broadcast(builder, builder.load(start), lanes)
+                sums.append([cgutils.alloca_once_value(builder, start_vector) for _ in range(num_vectors)])
             with cgutils.for_range(builder, depth_v) as loop:
                 k_row = builder.gep(x_first, [builder.mul(loop.index, stride_v)])
                 x_vectors = [
-                    vectors.load_vector(builder, builder.gep(k_row, [word(v * vector.count)]), dtype)
+                    vectors.load_vector(builder, builder.gep(k_row, [word(v * lanes)]), dtype)
                     for v in range(num_vectors)
                 ]
                 at_k = builder.mul(loop.index, weight_k_v)
                 for r in range(num_rows):
-                    w = vectors.broadcast(builder, builder.load(builder.gep(rows[r], [at_k])), vector.count)
+                    w = vectors.broadcast(builder, builder.load(builder.gep(rows[r], [at_k])), lanes)
                     for v in range(num_vectors):
                         total = vectors.call_llvm(builder, "fmuladd", w, x_vectors[v], builder.load(sums[r][v]))
                         builder.store(total, sums[r][v])
-            y_first = vectors.element_pointer(context, builder, x_array, x_array_v, y_v)
+            zeros = ir.Constant(vector, [0.0] * lanes)
+            slopes = vectors.broadcast(builder, context.cast(builder, slope_v, types.float64, dtype), lanes)
             for r in range(num_rows):
                 row = builder.gep(y_first, [builder.mul(stride_v, word(r))])
                 for v in range(num_vectors):
-                    pointer = builder.gep(row, [word(v * vector.count)])
-                    vectors.store_vector(builder, pointer, dtype, builder.load(sums[r][v]))
+                    total = builder.load(sums[r][v])
+                    small = builder.fcmp_ordered("<=", total, zeros)
+                    total = builder.select(small, builder.fmul(total, slopes), total)
+                    vectors.store_vector(builder, builder.gep(row, [word(v * lanes)]), dtype, total)
             return context.get_dummy_value()
 
-        word = types.intp
-        return types.void(weights, word, word, word, word, x_array, word, word, word), build
+        return types.void(
+            theta, WORD, WORD, WORD, WORD, WORD, types.float64, work, WORD, WORD, WORD
+        ), build
 
     return tile
 
@@ -84,23 +86,16 @@ def make_gradient_tile(num_rows: int, num_columns: int) -> Any:
 
     @intrinsic  # type: ignore[untyped-decorator]  # Numba publishes no types
     def tile(
-        typingctx: Any,
-        gradients: Any,
-        at: Any,
-        gradient_row: Any,
-        work: Any,
-        dy: Any,
-        x: Any,
-        row_stride: Any,
+        typingctx: Any, gradient: Any, at: Any, gradient_row: Any, work: Any, dy: Any, x: Any, stride: Any,
         num_vectors: Any,
-    ) -> Any:
+    ) -> Any:  # fmt: skip
         dtype = work.dtype
 
         def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            gradients_v, at_v, gradient_row_v, work_v, dy_v, x_v, stride_v, num_vectors_v = args
-            word = at_v.type
-            vector = vectors.vector_type(dtype)
-            sums = [[_register(builder, vector) for _ in range(num_columns)] for _ in range(num_rows)]
+            gradient_v, at_v, gradient_row_v, work_v, dy_v, x_v, stride_v, num_vectors_v = args
+            word, vector = at_v.type, vectors.vector_type(dtype)
+            zeros = ir.Constant(vector, [0.0] * vector.count)
+            sums = [cgutils.alloca_once_value(builder, zeros) for _ in range(num_rows * num_columns)]
             dy_first = vectors.element_pointer(context, builder, work, work_v, dy_v)
             x_first = vectors.element_pointer(context, builder, work, work_v, x_v)
             dy_rows = [builder.gep(dy_first, [builder.mul(stride_v, word(r))]) for r in range(num_rows)]
@@ -111,18 +106,92 @@ def make_gradient_tile(num_rows: int, num_columns: int) -> Any:
                 for r in range(num_rows):
                     dy_vector = vectors.load_vector(builder, builder.gep(dy_rows[r], [jets]), dtype)
                     for c in range(num_columns):
-                        total = vectors.call_llvm(builder, "fmuladd", dy_vector, x_vectors[c], builder.load(sums[r][c]))
-                        builder.store(total, sums[r][c])
-            first = vectors.element_pointer(context, builder, gradients, gradients_v, at_v)
-            for r in range(num_rows):
-                row = builder.gep(first, [builder.mul(gradient_row_v, word(r))])
-                for c in range(num_columns):
-                    pointer = builder.gep(row, [word(c)])
-                    total = vectors.sum_lanes(builder, builder.load(sums[r][c]))
-                    builder.store(builder.fadd(builder.load(pointer), total), pointer)
+                        place = sums[r * num_columns + c]
+                        total = vectors.call_llvm(builder, "fmuladd", dy_vector, x_vectors[c], builder.load(place))
+                        builder.store(total, place)
+            first = vectors.element_pointer(context, builder, gradient, gradient_v, at_v)
+            rows_at_once = min(num_rows, vector.count // num_columns)
+            for r in range(0, num_rows, rows_at_once):
+                places = sums[r * num_columns : (r + rows_at_once) * num_columns]
+                totals = _sums_of_each(builder, [builder.load(place) for place in places])
+                for s in range(rows_at_once):
+                    pointer = builder.gep(first, [builder.mul(gradient_row_v, word(r + s))])
+                    row = pick(builder, totals, totals, range(s * num_columns, (s + 1) * num_columns))
+                    pointer = builder.bitcast(pointer, row.type.as_pointer())
+                    before = builder.load(pointer)
+                    before.align = dtype.bitwidth // 8
+                    builder.store(builder.fadd(before, row), pointer, align=dtype.bitwidth // 8)
             return context.get_dummy_value()
 
-        word = types.intp
-        return types.void(gradients, word, word, work, word, word, word, word), build
+        return types.void(gradient, WORD, WORD, work, WORD, WORD, WORD, WORD), build
 
     return tile
+
+
+def pick(builder: Any, a: Any, b: Any, lanes: Sequence[int]) -> Any:
+    """The vector of the given lanes of `a` and, counting on, of `b`."""
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), list(lanes)))
+
+
+def _sums_of_each(builder: Any, parts: list[Any]) -> Any:
+    """The vector whose lane i is the sum of the lanes of `parts[i]`; as many parts as a power of two, at most a lane each.
+
+    Two vectors of four lanes, [a0 a1 a2 a3] and [b0 b1 b2 b3], become [a0+a2 a1+a3 b0+b2 b1+b3], and so on.
+    """
+    length = parts[0].type.count  # of each sum's stretch of lanes
+    while length > 1:
+        half = length // 2
+        if len(parts) > 1:
+            pairs = list(zip(parts[::2], parts[1::2], strict=True))
+        else:
+            pairs = [(parts[0], parts[0])]
+        lanes = parts[0].type.count * (2 if len(parts) > 1 else 1)
+        low = [lane for lane in range(lanes) if lane % length < half]
+        parts = [
+            builder.fadd(pick(builder, a, b, low), pick(builder, a, b, [lane + half for lane in low])) for a, b in pairs
+        ]
+        length = half
+    return parts[0]
+
+
+@intrinsic  # type: ignore[untyped-decorator]  # Numba publishes no types
+def transpose(
+    typingctx: Any, x: Any, rows: Any, at: Any, last: Any, shift: Any, num_features: Any, feature: Any, work: Any,
+    y: Any, stride: Any,
+) -> Any:  # fmt: skip
+    """Copy one vector's worth of features, from `feature` on, of one vector's worth of jets into rows of `work`.
+
+    The jets are rows `rows[at] + shift`, `rows[at + 1] + shift`, ... of the table x; past `last`, that jet again.
+    """
+    dtype = work.dtype
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        x_v, rows_v, at_v, last_v, shift_v, num_features_v, feature_v, work_v, y_v, stride_v = args
+        word, num_lanes = at_v.type, vectors.num_lanes(dtype)
+        parts = []
+        for lane in range(num_lanes):
+            jet = builder.add(at_v, word(lane))
+            jet = builder.select(builder.icmp_signed("<", jet, last_v), jet, last_v)
+            row = builder.add(
+                builder.load(vectors.element_pointer(context, builder, rows, rows_v, jet)), shift_v
+            )
+            start = builder.add(builder.mul(row, num_features_v), feature_v)
+            parts.append(
+                vectors.load_vector(builder, vectors.element_pointer(context, builder, x, x_v, start), dtype)
+            )
+        half = num_lanes // 2
+        while half:  # swap the off-diagonal quarters of every square of 2 * half lanes
+            low = [i + num_lanes * (i % (2 * half) >= half) - half * (i % (2 * half) >= half) for i in range(num_lanes)]
+            high = [lane + half for lane in low]
+            swapped = list(parts)
+            for i in range(num_lanes):
+                if i % (2 * half) < half:
+                    swapped[i] = pick(builder, parts[i], parts[i + half], low)
+                    swapped[i + half] = pick(builder, parts[i], parts[i + half], high)
+            parts, half = swapped, half // 2
+        first = vectors.element_pointer(context, builder, work, work_v, y_v)
+        for lane, part in enumerate(parts):
+            vectors.store_vector(builder, builder.gep(first, [builder.mul(stride_v, word(lane))]), dtype, part)
+        return context.get_dummy_value()
+
+    return types.void(x, rows, WORD, WORD, WORD, WORD, WORD, work, WORD, WORD), build

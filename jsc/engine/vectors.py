@@ -236,9 +236,7 @@ def select(typingctx: Any, mask: Any, chosen: Any, other: Any) -> Any:
     vector = chosen if isinstance(chosen, VectorType) else other
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        chosen_v, other_v = (
-            _as_vector(context, builder, a, kind, vector.dtype) for a, kind in ((args[1], chosen), (args[2], other))
-        )
+        chosen_v, other_v = (_as_vector(context, builder, a, kind, vector.dtype) for a, kind in ((args[1], chosen), (args[2], other)))
         return builder.select(args[0], chosen_v, other_v)
 
     return vector(mask, chosen, other), build
