@@ -22,8 +22,9 @@ from jsc.datasets import PreparedJets, load_jets
 from jsc.engine import CannotLower, CrossEntropy, lower, lower_optimizer
 from jsc.lightning_noise import quieten_lightning
 from jsc.models import build_model, find_model, is_traceable, load_entry_points
+from jsc.schedule import Schedule
 from jsc.settings import DatasetSettings, ModelSettings, OptimizerSettings, SchedulerSettings, TrainSettings
-from jsc.task import JetClassifier, Schedule
+from jsc.task import JetClassifier
 
 
 def import_plugins(modules: Sequence[str]) -> None:

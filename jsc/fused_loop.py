@@ -8,7 +8,7 @@ steps, N jets, F features.
 import math
 import time
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from jsc.datasets.datamodule import Stretch
 from jsc.engine import CrossEntropy, Evaluation, FusedTrainer
+from jsc.schedule import Schedule
 
 SECONDS_A_STRETCH = 0.1  # signals, callbacks and the progress bar wait for as long
 
@@ -35,8 +36,11 @@ class TakenSteps:
 class FusedSteps:
     """Takes the trainer's optimizer steps by stretches, and scores splits. Built when a fit starts."""
 
-    def __init__(self, model: nn.Module, trainer: pl.Trainer, *, loss: CrossEntropy, seed: int) -> None:
+    def __init__(
+        self, model: nn.Module, trainer: pl.Trainer, *, loss: CrossEntropy, schedule: Schedule | None, seed: int
+    ) -> None:
         self._trainer = trainer
+        self._schedule = schedule
         self._optimizer = trainer.optimizers[0]
         self._fused = FusedTrainer(model, self._optimizer, loss=loss, seed=seed)
         self._scorer = FusedTrainer(model, self._optimizer, loss=CrossEntropy(), seed=seed)
@@ -61,8 +65,7 @@ class FusedSteps:
         stretch.advance(num_steps)
         count_steps(self._trainer, num_steps)
         if self._trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
-            for scheduler in self._schedulers("epoch"):
-                scheduler.step()
+            self._step_scheduler("epoch")
         self._steps_a_second = num_steps / max(time.perf_counter() - started, 1e-6)
         sizes_S = np.full(num_steps, size, np.int64)
         sizes_S[-1] = len(rows_N) - (num_steps - 1) * size
@@ -71,12 +74,6 @@ class FusedSteps:
     def evaluate(self, x_NF: Tensor, labels_N: Tensor) -> Evaluation:
         """Plain cross-entropy, correct jets and logits, in evaluation mode."""
         return self._scorer.evaluate(x_NF.numpy(), labels_N.numpy(), with_logits=True)
-
-    def step_plateau_schedulers(self) -> None:
-        """Show the schedulers that watch a logged value its latest one; once an epoch, like Lightning."""
-        for config in self._trainer.lr_scheduler_configs:
-            if config.reduce_on_plateau and config.monitor is not None:
-                cast("ReduceLROnPlateau", config.scheduler).step(self._trainer.callback_metrics[config.monitor])
 
     def _num_steps(self, position: int) -> int:
         """`position` counts the batches of this epoch that were taken."""
@@ -91,20 +88,26 @@ class FusedSteps:
         return int(min(to_epoch_end, to_validation, to_last_step, in_time))
 
     def _learning_rates(self, num_steps: int) -> npt.NDArray[np.float64]:
-        """One a step; moves the schedulers of interval "step" on by as many."""
+        """One a step; moves a scheduler of interval "step" on by as many."""
         self._optimizer._opt_called = True  # type: ignore[attr-defined]  # schedulers warn unless step() was called
-        schedulers = self._schedulers("step")
         rates_S = np.full(num_steps, self._rate(), np.float64)
-        if schedulers:
+        if self._schedule is not None and self._schedule.interval == "step":
             for s in range(num_steps):
                 rates_S[s] = self._rate()
-                for scheduler in schedulers:
-                    scheduler.step()
+                self._step_scheduler("step")
         return rates_S
 
-    def _schedulers(self, interval: str) -> list[LRScheduler]:
+    def _step_scheduler(self, interval: str) -> None:
+        scheduler = self._scheduler()
+        if scheduler is None or isinstance(scheduler, ReduceLROnPlateau):
+            return
+        assert self._schedule is not None
+        if self._schedule.interval == interval:
+            scheduler.step()
+
+    def _scheduler(self) -> LRScheduler | ReduceLROnPlateau | None:
         configs = self._trainer.lr_scheduler_configs
-        return [cast("LRScheduler", c.scheduler) for c in configs if c.interval == interval and not c.reduce_on_plateau]
+        return configs[0].scheduler if configs else None
 
     def _rate(self) -> float:
         return float(self._optimizer.param_groups[0]["lr"])

@@ -56,7 +56,7 @@ class EpochRecorder(Checkpoint):
             EpochMetrics(
                 epoch=trainer.current_epoch,
                 step=step,
-                lr=pl_module.learning_rate(),
+                lr=pl_module.learning_rate,
                 train_loss=latest["train_loss"],
                 train_acc=latest["train_acc"],
                 val_loss=latest.pop("val_loss", None),

@@ -127,7 +127,11 @@ class TestResult:
 
 @dataclass(frozen=True, kw_only=True)
 class EpochMetrics:
-    """One row of `metrics.csv`. `step` counts optimizer steps since the start, `seconds` training time since then."""
+    """One row of `metrics.csv`, an epoch counted from 0.
+
+    `step` counts optimizer steps since the start, `lr` is that of the last of them, `seconds` the time of fitting since
+    the start, validation included; `jets_per_second` is the speed of this epoch's training alone.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")  # a CSV's cells are text: not strict
 

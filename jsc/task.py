@@ -3,8 +3,8 @@
 Shapes: B jets of a batch, F features, C classes.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -12,27 +12,14 @@ import torch
 import torchmetrics
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from jsc.datasets.datamodule import Batch, Stretch
 from jsc.engine import CrossEntropy, count_dropout, set_dropout_step
 from jsc.fused_loop import FusedSteps
+from jsc.schedule import Schedule
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Schedule:
-    """How the learning rate changes: `make(optimizer)` builds the scheduler, stepped once an `interval`.
-
-    `needs_total_steps`: `make` also takes `total_steps`, the optimizer steps of the whole fit. `monitor` names the
-    logged value that a scheduler such as ReduceLROnPlateau watches.
-    """
-
-    make: Callable[..., LRScheduler]
-    interval: Literal["epoch", "step"] = "epoch"
-    monitor: str | None = None
-    needs_total_steps: bool = False
 
 
 class SplitScores(torchmetrics.Metric):
@@ -89,6 +76,7 @@ class JetClassifier(pl.LightningModule):
         self.train_scores, self.val_scores, self.test_scores = SplitScores(), SplitScores(), SplitScores()
         self.test_logits: list[Tensor] = []
         self.latest: dict[str, float] = {}  # the last train_loss, val_acc, ... in full precision
+        self.learning_rate = 0.0  # of the last optimizer step
         self.num_jets_trained = 0  # by this process
         self.automatic_optimization = engine == "torch"
         self.fused: FusedSteps | None = None
@@ -100,7 +88,7 @@ class JetClassifier(pl.LightningModule):
 
     def on_train_start(self) -> None:
         if not self.automatic_optimization:
-            self.fused = FusedSteps(self.model, self.trainer, loss=self.loss, seed=self.seed)
+            self.fused = FusedSteps(self.model, self.trainer, loss=self.loss, schedule=self.schedule, seed=self.seed)
 
     def training_step(self, batch: Batch | Stretch, batch_idx: int) -> Tensor | None:
         if isinstance(batch, Stretch):
@@ -114,8 +102,9 @@ class JetClassifier(pl.LightningModule):
         num_correct = (logits_BC.detach().argmax(1) == y_B).sum()
         self.train_scores.update(loss.detach() * len(y_B), num_correct, len(y_B))
         self.num_jets_trained += len(y_B)
+        self.learning_rate = float(self.trainer.optimizers[0].param_groups[0]["lr"])
         if (step + 1) % self.log_every_n_steps == 0:
-            self.log_step(step, loss.item(), num_correct.item() / len(y_B), self.learning_rate())
+            self.log_step(step, loss.item(), num_correct.item() / len(y_B), self.learning_rate)
         return loss
 
     def _take_stretch(self, stretch: Stretch) -> None:
@@ -124,6 +113,7 @@ class JetClassifier(pl.LightningModule):
         taken = self.fused.take(stretch)
         self.train_scores.update((taken.losses_S * taken.sizes_S).sum(), taken.num_correct_S.sum(), taken.sizes_S.sum())
         self.num_jets_trained += int(taken.sizes_S.sum())
+        self.learning_rate = float(taken.rates_S[-1])
         every = self.log_every_n_steps
         for s in range(every - 1 - first_step % every, len(taken.losses_S), every):
             accuracy = taken.num_correct_S[s] / taken.sizes_S[s]
@@ -139,14 +129,13 @@ class JetClassifier(pl.LightningModule):
         for logger in self.loggers:
             logger.log_metrics({"train_loss_step": loss, "train_acc_step": accuracy, "lr": lr}, step=step)
 
-    def learning_rate(self) -> float:
-        """The one that the next optimizer step takes."""
-        return float(self.trainer.optimizers[0].param_groups[0]["lr"])
-
     def on_train_epoch_end(self) -> None:
         self._log_scores(self.train_scores, "train", suffix="")
-        if self.fused is not None:
-            self.fused.step_plateau_schedulers()
+        scheduler = self.lr_schedulers()
+        if isinstance(scheduler, ReduceLROnPlateau):
+            assert self.schedule is not None
+            assert self.schedule.monitor is not None, "ReduceLROnPlateau needs a monitor"
+            scheduler.step(self.trainer.callback_metrics[self.schedule.monitor])
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._score(batch, self.val_scores)
@@ -191,12 +180,18 @@ class JetClassifier(pl.LightningModule):
         arguments = {}
         if self.schedule.needs_total_steps:
             arguments["total_steps"] = int(self.trainer.estimated_stepping_batches)
+        scheduler = self.schedule.make(optimizer, **arguments)
+        if not self.automatic_optimization:  # FusedSteps steps it
+            return [optimizer], [scheduler]
         return {
             "optimizer": optimizer,
             "lr_scheduler": {
-                "scheduler": self.schedule.make(optimizer, **arguments),
+                "scheduler": scheduler,
                 "interval": self.schedule.interval,
                 "monitor": self.schedule.monitor,
+                # Lightning shows ReduceLROnPlateau an epoch's score after the epoch's last checkpoint was saved, so a
+                # resumed run would miss it; on_train_epoch_end does that in time.
+                "frequency": sys.maxsize if isinstance(scheduler, ReduceLROnPlateau) else 1,
             },
         }
 

@@ -24,6 +24,7 @@ ROOMS = {
     "jsc.lightning_noise": TASK,
     "jsc.progress": TASK,
     "jsc.recorder": TASK,
+    "jsc.schedule": TASK,
     "jsc.scoring": TASK,
     "jsc.testing": TASK,
     "jsc": ENTRY,  # what is left at the top: the entries, and the door that they share

@@ -6,7 +6,6 @@ jets, B jets of a batch, F features.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -91,17 +90,18 @@ class TrainBatches:
         self._resumed = state
 
 
-@dataclass(frozen=True)
 class Stretch:
     """The rest of an epoch, for an engine that takes many optimizer steps at once and says how many it took.
 
-    `x_NF` and `labels_N` are the whole split, `rows` the epoch's rows, of which `position` batches are done.
+    `x_NF` and `labels_N` (int8) are the whole split, `rows_N` (int64) the epoch's rows in order. No dataclass: Lightning
+    would walk through its fields to convert each tensor.
     """
 
-    loader: "TrainStretches"
-    x_NF: npt.NDArray[Any]
-    labels_N: npt.NDArray[np.int8]
-    rows_N: npt.NDArray[np.int64]
+    def __init__(self, loader: "TrainStretches", rows_N: Tensor) -> None:
+        self.loader = loader
+        self.x_NF: npt.NDArray[Any] = loader.x_NF.numpy()
+        self.labels_N: npt.NDArray[np.int8] = loader.y_N.numpy()
+        self.rows_N: npt.NDArray[np.int64] = rows_N.numpy()
 
     def rows(self, num_steps: int) -> npt.NDArray[np.int64]:
         """Rows of the next `num_steps` batches."""
@@ -117,7 +117,7 @@ class TrainStretches(TrainBatches):
     """One epoch as Stretches; its length is still counted in optimizer steps."""
 
     def _items(self, rows_N: Tensor) -> Iterator[Stretch]:
-        stretch = Stretch(self, self.x_NF.numpy(), self.y_N.numpy(), rows_N.numpy())
+        stretch = Stretch(self, rows_N)
         while self.position < len(self):
             yield stretch
 
