@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from jsc.reporting.palette import CLASS_COLOURS, CLASS_SYMBOLS, OTHERS, STROKES, Stroke
-from jsc.reporting.questions import Configuration, Question, label, shown, sort_values
+from jsc.reporting.palette import CLASS_COLOURS, OTHERS, STROKES, Stroke
+from jsc.reporting.questions import Configuration, Question, sort_values
 from jsc.reporting.runs import Run
 from jsc.reporting.sample import Sample
+from jsc.reporting.wording import NONE, class_symbol, label, shown
 from jsc.results import EpochMetrics, TestResult
 
 Scale = Literal["linear", "log"]
@@ -29,8 +30,6 @@ class Series:
     x: tuple[float, ...]
     y: tuple[float, ...]
     stroke: Stroke
-    joined: bool = True
-    names: tuple[str, ...] = ()  # written beside the points
     deviations: tuple[float, ...] = ()
 
 
@@ -39,6 +38,7 @@ class LineChart:
     x: Axis
     y: Axis
     series: tuple[Series, ...]
+    legend_title: str = ""
 
     @property
     def num_legend_entries(self) -> int:
@@ -75,6 +75,7 @@ Chart = LineChart | HeatMap | BarChart
 
 MAX_LEGEND = len(STROKES)
 _GREY = Stroke(OTHERS, "solid", "o")
+FRONT = Stroke(OTHERS, "solid", "")
 
 
 def strokes_of(question: Question) -> dict[int, Stroke]:
@@ -92,7 +93,7 @@ def strokes_of(question: Question) -> dict[int, Stroke]:
 def _curves(
     question: Question, *, x: Callable[[EpochMetrics], float], y: Callable[[EpochMetrics], float | None]
 ) -> tuple[Series, ...]:
-    strokes, names = strokes_of(question), question.names
+    strokes, names = strokes_of(question), question.values
     grey: list[Series] = []
     coloured: list[Series] = []
     for i, configuration in enumerate(question.configurations):
@@ -118,12 +119,17 @@ def _legend(name: str, configuration: Configuration) -> str:
     return f"{name} ({', '.join(states)})" if states and not configuration.counted else name
 
 
+def _legend_title(question: Question) -> str:
+    return ", ".join(label(name) for name in question.named_by)
+
+
 def training_chart(question: Question) -> LineChart:
     """Training accuracy against optimizer steps, one line a run, one colour a configuration."""
     return LineChart(
         Axis("optimizer step"),
         Axis("training accuracy"),
         _curves(question, x=lambda row: row.step, y=lambda row: row.train_acc),
+        _legend_title(question),
     )
 
 
@@ -133,6 +139,7 @@ def validation_chart(question: Question) -> LineChart:
         Axis("epoch"),
         Axis("validation accuracy"),
         _curves(question, x=lambda row: row.epoch, y=lambda row: row.val_acc),
+        _legend_title(question),
     )
 
 
@@ -170,30 +177,24 @@ def time_chart(question: Question) -> LineChart:
 
 
 def size_chart(question: Question, score: str) -> LineChart:
-    """Mean accuracy of each network against its parameters, and the Pareto front through the best ones."""
-    names = question.names
-    points = [
-        (c.num_parameters, scores, names[i])
-        for i, c in enumerate(question.configurations)
-        if (scores := c.scores(score)).n
-    ]
-    front = pareto([(size, scores.mean) for size, scores, _ in points])
-    x, y = (tuple(float(points[i][0]) for i in front), tuple(points[i][1].mean for i in front))
+    """Mean accuracy of each network against its parameters, and the Pareto front of those with equal epochs."""
+    strokes, names = strokes_of(question), question.values
+    networks, fair = [], []
+    for i, c in enumerate(question.configurations):
+        scores = c.scores(score)
+        if scores.n:
+            point, deviation = (float(c.num_parameters), scores.mean), scores.deviation or 0.0
+            name, stroke = (names[i], strokes[i]) if i in strokes else (None, _GREY)
+            networks.append(Series(name, (point[0],), (point[1],), stroke, deviations=(deviation,)))
+            if c.epochs == question.budget:
+                fair.append(point)
+    front = [fair[i] for i in pareto(fair)]
+    line = Series("Pareto front", tuple(size for size, _ in front), tuple(mean for _, mean in front), FRONT)
     return LineChart(
         Axis("trainable parameters", "log"),
-        Axis(f"{_SCORES[score]}"),
-        (
-            Series("Pareto front", x, y, STROKES[1]),
-            Series(
-                "networks",
-                tuple(float(size) for size, _, _ in points),
-                tuple(scores.mean for _, scores, _ in points),
-                STROKES[0],
-                joined=False,
-                names=tuple(name for *_, name in points),
-                deviations=tuple(scores.deviation or 0.0 for _, scores, _ in points),
-            ),
-        ),
+        Axis(_SCORES[score]),
+        (line, *networks) if front else tuple(networks),
+        _legend_title(question),
     )
 
 
@@ -234,15 +235,10 @@ def heat_map(question: Question, score: str) -> HeatMap:
 
 def _mark(configuration: Configuration | None, scores: Sample) -> str:
     if configuration is None:
-        return "not run"
+        return NONE
     if not scores.n:
         return configuration.runs[0].state.replace("_", " ")
     return f"± {scores.deviation:.3f}" if scores.deviation is not None else ""
-
-
-def class_symbol(name: str) -> str:
-    """W and Z for w and z; other names as they are."""
-    return CLASS_SYMBOLS.get(name, name)
 
 
 def confusion_map(tests: Sequence[TestResult]) -> HeatMap:

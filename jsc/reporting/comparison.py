@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from jsc.reporting.charts import class_symbol, confusion_map, recall_bars
+from jsc.reporting.charts import confusion_map, recall_bars
 from jsc.reporting.document import Block, Document, Figure, Paragraph, Section, Table
 from jsc.reporting.mcnemar import McNemar, holm
-from jsc.reporting.tables import NONE, score
+from jsc.reporting.wording import NONE, class_symbol, score
 from jsc.results import (
     BEST_CHECKPOINT,
     CHECKPOINT_FOLDER,

@@ -3,7 +3,6 @@
 Text is plain, but for `code` between backticks.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jsc.reporting.charts import Chart
@@ -63,14 +62,3 @@ class Document:
     @property
     def figures(self) -> tuple[Figure, ...]:
         return tuple(block for section in self.sections for block in section.blocks if isinstance(block, Figure))
-
-
-def join(names: Sequence[str]) -> str:
-    """A, B and C."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def count(number: int, noun: str) -> str:
-    """1 run, 2 runs."""
-    plural = f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2] not in "aeiou" else f"{noun}s"
-    return f"{number:,} {noun if number == 1 else plural}"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH, HEIGHT = 4.4, 3.2  # inches: on a phone of 390 px the letters keep nearly their size
-PNG_DPI = 200
+PNG_DPI = 160
 
 _STYLE: Any = {
     "font.size": 9,
@@ -59,6 +59,8 @@ def draw(chart: Chart) -> Drawing:
 
     with mpl.rc_context(_STYLE):
         figure = make_figure(chart)
+        figure.draw_without_rendering()  # lays it out, once for both formats
+        figure.set_layout_engine("none")
         png, svg = io.BytesIO(), io.StringIO()
         figure.savefig(png, format="png", dpi=PNG_DPI, facecolor="white", metadata={"Software": None})
         figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
@@ -101,14 +103,15 @@ def _draw_lines(axes: "Axes", chart: LineChart) -> int:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if chart.y.scale == "log":
         _label_log(axes)
-    if any(series.names for series in chart.series):
-        axes.margins(x=0.18, y=0.12)  # room for the names
     labels = [series.label for series in chart.series if series.label is not None]
     if not labels:
         return 0
-    columns = 2 if len(labels) > 1 and max(map(len, labels)) <= 24 else 1
-    axes.figure.legend(loc="outside lower center", ncols=columns)
-    return math.ceil(len(labels) / columns)
+    longest = max(map(len, labels))
+    fitting = 5 if longest <= 6 else 3 if longest <= 14 else 2 if longest <= 26 else 1
+    rows = math.ceil(len(labels) / fitting)
+    columns = math.ceil(len(labels) / rows)
+    axes.figure.legend(loc="outside lower center", ncols=columns, title=chart.legend_title or None, title_fontsize=8)
+    return rows + bool(chart.legend_title)
 
 
 def _label_log(axes: "Axes") -> None:
@@ -129,14 +132,12 @@ def _draw_series(axes: "Axes", series: Series) -> None:
         series.y,
         yerr=series.deviations if any(series.deviations) else None,
         color=series.stroke.colour,
-        linestyle=series.stroke.dash if series.joined else "none",
-        marker=series.stroke.marker if few or not series.joined else None,
+        linestyle=series.stroke.dash,
+        marker=series.stroke.marker if few else None,
         capsize=2.5,
         elinewidth=0.9,
         label=series.label,
     )
-    for name, x, y in zip(series.names, series.x, series.y, strict=True) if series.names else ():
-        axes.annotate(name, (x, y), xytext=(0, -11), textcoords="offset points", ha="center", fontsize=8)
 
 
 def _draw_heat_map(axes: "Axes", chart: HeatMap) -> None:
@@ -159,9 +160,7 @@ def _draw_heat_map(axes: "Axes", chart: HeatMap) -> None:
             mark = chart.marks[i][j] if chart.marks else ""
             text = mark if cell is None else f"{cell:.{chart.decimals}f}\n{mark}".strip()
             # White on cividis' dark blue half, black on its yellow one.
-            colour = (
-                INK if cell is None else ("black" if cell - low > high - cell else "white")
-            )
+            colour = INK if cell is None else ("black" if cell - low > high - cell else "white")
             axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=size)
     bar = axes.figure.colorbar(image, ax=axes, label=chart.value, shrink=0.9)
     bar.outline.set_visible(False)

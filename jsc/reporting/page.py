@@ -13,7 +13,7 @@ _CSS = """
 @media screen and (prefers-color-scheme: dark) {
   :root { --ink: #e6e8eb; --soft: #a3abb5; --rule: #3a3f47; --page: #15181c; --shade: #1e2227; --link: #7cc0ff; } }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 64rem; background: var(--page); color: var(--ink);
+body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 72rem; background: var(--page); color: var(--ink);
   font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; overflow-wrap: anywhere; }
 h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 1rem; }
 h2 { font-size: 1.25rem; line-height: 1.3; margin: 2.75rem 0 .75rem; padding-top: .75rem;
@@ -32,9 +32,11 @@ caption { caption-side: top; text-align: left; color: var(--soft); padding: 0 0 
 caption span { position: sticky; left: 0; display: inline-block; max-width: min(46rem, calc(100vw - 2rem)); }
 th, td { padding: .35rem .6rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--rule);
   overflow-wrap: normal; }
-td.long { min-width: 15rem; overflow-wrap: anywhere; }
+td { white-space: nowrap; }
+td.long { min-width: 15rem; white-space: normal; overflow-wrap: anywhere; }
 thead th { vertical-align: bottom; border-bottom: 2px solid var(--rule); font-weight: 600; }
 .n { text-align: right; }
+td.n { white-space: normal; }
 td.n span { white-space: nowrap; }
 tbody tr > :first-child { position: sticky; left: 0; background: var(--page); }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); gap: 1.25rem 2rem;
@@ -51,7 +53,9 @@ summary { cursor: pointer; color: var(--link); }
   .wide { overflow: visible; }
   table { font-size: 6.8pt; width: 100%; }
   th, td { padding: .2rem .25rem; }
+  td { white-space: normal; }
   td.long { min-width: 0; }
+  figcaption { font-size: 7.5pt; }
   tbody tr > :first-child { position: static; }
   tr { break-inside: avoid; }
   thead { display: table-header-group; }

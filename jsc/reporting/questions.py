@@ -13,33 +13,10 @@ from dataclasses import dataclass, field
 
 from jsc.reporting.runs import SETTINGS_OF_RESULT, Run, Setting
 from jsc.reporting.sample import Sample, sample
+from jsc.reporting.wording import join, label, named, shown
 from jsc.results import RunResult
 
 BUDGET = "max_epochs"
-
-_LABELS = {
-    "model": "model",
-    "optimizer": "optimizer",
-    "lr": "learning rate",
-    "weight_decay": "weight decay",
-    "scheduler": "scheduler",
-    "batch_size": "batch size",
-    "max_epochs": "epochs",
-}
-
-
-def label(setting: str) -> str:
-    """What a reader calls a setting; keys of the configuration keep their own names."""
-    return _LABELS.get(setting, setting)
-
-
-def shown(setting: str, value: Setting) -> str:
-    """A setting's value as it stands in tables and legends."""
-    if setting == "max_epochs" and isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return format(value, "g")
-    return "none" if value is None else str(value)
 
 
 @dataclass(frozen=True, order=True)
@@ -95,11 +72,8 @@ class Configuration:
         return scores.mean if scores.n else math.inf
 
     def named(self, settings: Iterable[str]) -> str:
-        """The values of some settings, for legends and sentences."""
-        return ", ".join(
-            f"{shown(name, self.settings[name])}" if name == "model" else f"{label(name)} {shown(name, value)}"
-            for name, value in ((name, self.settings[name]) for name in settings)
-        )
+        """The values of some settings with their names, for sentences."""
+        return ", ".join(named(name, self.settings[name]) for name in settings)
 
 
 @dataclass(frozen=True)
@@ -121,7 +95,7 @@ class Question:
         if not self.varied:
             return f"One configuration: {self.configurations[0].settings['model']}"
         names = [label(name) for name in self.varied]
-        joined = f"{', '.join(names[:-1])} and {names[-1]}" if self.confounded and len(names) > 1 else " x ".join(names)
+        joined = join(names) if self.confounded else " x ".join(names)
         title = joined[0].upper() + joined[1:]
         return f"{title}, varied together" if self.confounded else title
 
@@ -142,24 +116,40 @@ class Question:
         return max(epochs, key=lambda value: (epochs.count(value), value))
 
     @property
-    def names(self) -> dict[int, str]:
-        """A short name for each configuration, by its position: its varied values, and its epochs where unequal."""
-        unequal = self.budget is not None and any(c.epochs != self.budget for c in self.configurations)
-        settings = self.varied if BUDGET in self.varied or not unequal else (*self.varied, BUDGET)
-        if not settings:
-            return {0: str(self.configurations[0].settings["model"])}
-        return {i: c.named(settings) for i, c in enumerate(self.configurations)}
+    def named_by(self) -> tuple[str, ...]:
+        """The settings that tell the configurations apart: what was varied, and the epochs where those are unequal."""
+        unequal = any(c.epochs != self.configurations[0].epochs for c in self.configurations)
+        return (*self.varied, BUDGET) if unequal and BUDGET not in self.varied else self.varied or ("model",)
+
+    @property
+    def names(self) -> list[str]:
+        """What sentences call each configuration, by its position: learning rate 0.1, batch size 64."""
+        return [c.named(self.named_by) for c in self.configurations]
+
+    @property
+    def values(self) -> list[str]:
+        """What legends under the title `named_by` call each configuration: 0.1, 64."""
+        return [", ".join(shown(name, c.settings[name]) for name in self.named_by) for c in self.configurations]
+
+    def say(self, positions: Sequence[int], notes: Sequence[str] = ()) -> str:
+        """Some configurations in a sentence, each with its note: batch size 64 (a), 128 (b) and 256 (c)."""
+        behind = [f" {note}" if note else "" for note in notes] or [""] * len(positions)
+        if len(self.named_by) == 1:
+            names = [self.values[i] for i in positions]
+            head = "" if self.named_by == ("model",) else f"{label(self.named_by[0])} "
+            return head + join([name + note for name, note in zip(names, behind, strict=True)])
+        return "; ".join(self.names[i] + note for i, note in zip(positions, behind, strict=True))
 
 
 def group_by_data(runs: Iterable[Run]) -> dict[DataIdentity, list[Run]]:
-    """The runs that have a record, by the rows that they saw."""
+    """The runs that have a record, by the jets that they saw; the largest group first."""
     groups: dict[DataIdentity, list[Run]] = defaultdict(list)
     for run in runs:
         if run.result is not None:
             r = run.result
             identity = DataIdentity(r.dataset, r.dataset_variant, r.dataset_sha256, r.num_train, r.num_val, r.num_test)
             groups[identity].append(run)
-    return dict(sorted(groups.items()))
+    return dict(sorted(groups.items(), key=lambda group: (-len(group[1]), group[0])))
 
 
 def find_configurations(runs: Sequence[Run]) -> list[Configuration]:
@@ -222,21 +212,25 @@ def find_questions(configurations: Sequence[Configuration], data: DataIdentity |
         for name in (configurations[0].settings if configurations else ())
         if len({c.settings[name] for c in configurations}) > 1
     ]
-    questions: list[Question] = []
-    asked: set[int] = set()  # the ids of configurations on any line or plane, shown or not
+    lines_asked: list[Question] = []
+    planes_asked: list[Question] = []
+    asked: set[int] = set()  # the ids of configurations on any line, shown or not
     for name in varied:
         lines = [line for line in _families(configurations, (name,)) if len(line) > 1]
         asked |= {id(c) for line in lines for c in line}
         if lines:
-            line = max(lines, key=_rank)
-            line = _with_other_budgets(line, configurations, name)
+            line = _with_other_budgets(max(lines, key=_rank), configurations, name)
             asked |= {id(c) for c in line}
-            questions.append(Question((name,), _sorted(line, (name,)), others=len(lines) - 1, data=data))
-    for pair in itertools.combinations(varied, 2):
+            lines_asked.append(Question((name,), _sorted(line, (name,)), others=len(lines) - 1, data=data))
+    for down, across in itertools.combinations(varied, 2):
+        pair = (across, down)
         planes = [plane for plane in _families(configurations, pair) if _holds_rectangle(plane, pair)]
         if planes:
             plane = max(planes, key=_rank)
-            questions.append(Question(pair, _sorted(plane, pair), others=len(planes) - 1, data=data))
+            planes_asked.append(Question(pair, _sorted(plane, pair), others=len(planes) - 1, data=data))
+    lines_asked.sort(key=lambda question: question.varied == ("model",))
+    where = len(lines_asked) - (bool(lines_asked) and lines_asked[-1].varied == ("model",))
+    questions = lines_asked[:where] + planes_asked + lines_asked[where:]  # networks come last, as in the labs
     left = [c for c in configurations if id(c) not in asked]
     if left:
         together = tuple(name for name in varied if len({c.settings[name] for c in left}) > 1)

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import pydantic
 
 from jsc.reporting.document import Table
-from jsc.reporting.questions import Configuration, Question, label, shown
-from jsc.reporting.tables import NONE, mean_and_deviation, score, seconds, seeds
+from jsc.reporting.questions import Configuration, Question
+from jsc.reporting.tables import mean_and_deviation, seeds
+from jsc.reporting.wording import NONE, label, named, score, seconds, shown
 
 _SCORES = {
     "train_loss": ("training loss", score),
@@ -83,7 +84,7 @@ def beside(table: LabTable, question: Question) -> Table:
 
 def _held(question: Question) -> str:
     names = [name for name in ("model", "max_epochs", "batch_size", "lr") if name in question.fixed]
-    return ", ".join(f"{label(name)} {shown(name, question.fixed[name])}" for name in names)
+    return ", ".join(named(name, question.fixed[name]) for name in names)
 
 
 def _trend(

@@ -1,6 +1,7 @@
 """The lab report of a set of runs: what was varied, a table and figures a question, and what may be concluded."""
 
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from jsc.reporting.charts import (
     validation_chart,
 )
 from jsc.reporting.claims import SCORE_NAMES, Tolerances
-from jsc.reporting.document import Block, Bullets, Command, Document, Figure, Paragraph, Section, count, join
+from jsc.reporting.document import Block, Bullets, Command, Document, Figure, Paragraph, Section
 from jsc.reporting.drawing import draw
 from jsc.reporting.markdown import to_markdown
 from jsc.reporting.page import to_html
@@ -27,12 +28,11 @@ from jsc.reporting.questions import (
     find_configurations,
     find_questions,
     group_by_data,
-    label,
-    shown,
 )
 from jsc.reporting.references import LabTable, beside
 from jsc.reporting.runs import REPORT_FILE, SETTINGS_OF_RESULT, Run
-from jsc.reporting.tables import class_table, configuration_table, problem_table, score, table_csv, tests_of
+from jsc.reporting.tables import class_table, configuration_table, problem_table, table_csv, tests_of
+from jsc.reporting.wording import count, join, label, named, percent, score, shown
 from jsc.results import write_atomically
 
 PAGE_FILE = "report.html"
@@ -126,7 +126,7 @@ def _summary(runs: Sequence[Run], groups: dict[DataIdentity, list[Run]], toleran
             "training time; test scores are those of the checkpoint with the lowest validation loss. Epochs are "
             "numbered "
             "as in `metrics.csv`. A difference is called one only where the "
-            f"{tolerances.confidence:.0%} Student t intervals of two means do not overlap. `{TABLE_FILE}` holds "
+            f"{percent(tolerances.confidence)} Student t intervals of two means do not overlap. `{TABLE_FILE}` holds "
             f"every run "
             "with all digits."
         )
@@ -202,12 +202,15 @@ def _some(shown_number: int, number: int) -> str:
 def _setting_out(question: Question) -> str:
     """What was varied, what was held, and how this slice of the runs was chosen."""
     fixed = {name: value for name, value in question.fixed.items() if name not in question.varied}
-    held = [f"{label(name)} {shown(name, value)}" for name, value in fixed.items() if name in SETTINGS_OF_RESULT] + [
-        f"`{name}={shown(name, value)}`" for name, value in fixed.items() if name not in SETTINGS_OF_RESULT
-    ]
+    names = sorted(fixed, key=lambda name: name != "model")  # the network first
+    held = []
+    for name in names:
+        value = fixed[name]
+        held.append(named(name, value) if name in SETTINGS_OF_RESULT else f"`{name}={shown(name, value)}`")
     if question.varied:
         what = join([label(name) for name in question.varied])
-        text = f"Varied: {what}, in {count(len(question.configurations), 'configuration')}. The same for all: {join(held)}."
+        number = count(len(question.configurations), "configuration")
+        text = f"Varied: {what}, in {number}. The same for all: {join(held)}."
     else:
         text = f"Settings: {join(held)}."
     repeats = sum(len(c.repeats) for c in question.configurations)
@@ -216,6 +219,12 @@ def _setting_out(question: Question) -> str:
             f" {count(repeats, 'run')} repeated a seed with the same settings; of each seed the latest run stands "
             f"here, "
             "because repeats of a seed are no independent values."
+        )
+    differing = _differing_repeats(question)
+    if differing:
+        text += (
+            f" Repeats of a seed do not give the same test accuracy with {differing}: something else changed between "
+            "them."
         )
     if question.others:
         text += (
@@ -226,13 +235,30 @@ def _setting_out(question: Question) -> str:
     return text
 
 
+def _differing_repeats(question: Question) -> str:
+    """The configurations of which two runs of one seed have different scores, in words; empty if none."""
+    positions = []
+    for i, c in enumerate(question.configurations):
+        scores: dict[int, set[float | None]] = defaultdict(set)
+        for run in (*c.runs, *c.repeats):
+            if run.counts and run.result is not None:
+                scores[run.result.seed].add(run.result.test_acc)
+        if any(len(values) > 1 for values in scores.values()):
+            positions.append(i)
+    return question.say(positions) if positions else ""
+
+
 def _figures(question: Question, names: _Names, title: str) -> list[Block]:
     figures: list[Block] = []
     name = claims.score_of(question)
     if len(question.varied) == 2 and not question.confounded:
         across, down = (label(setting) for setting in question.varied)
         chart = heat_map(question, "val_acc")
-        figures.append(Figure(names(title, "heat map"), f"Mean validation accuracy by {across} and {down}.", chart))
+        figures.append(
+            Figure(
+                names(title, "heat map"), f"Mean validation accuracy by {across} and {down}; a dash was not run.", chart
+            )
+        )
     with_curves = any(run.epochs for c in question.configurations for run in c.runs)
     if with_curves:
         lines = "one line a run"

@@ -31,8 +31,11 @@ REPORT_FILE = "report.md"
 CONFIG_FILE = Path(".hydra") / "config.yaml"
 _RECORDS = (RESULT_FILE, METRICS_FILE, str(CONFIG_FILE))
 
-SETTINGS_OF_RESULT = ("model", "optimizer", "lr", "weight_decay", "scheduler", "batch_size", "max_epochs")
-"""Settings that every `result.json` holds; engine and device say where a run took place, not what was asked."""
+SETTINGS_OF_RESULT = ("batch_size", "max_epochs", "lr", "optimizer", "weight_decay", "scheduler", "model")
+"""Settings that every `result.json` holds, in the order of the labs' questions.
+
+Engine and device are not among them: they say where a run took place, not what was asked.
+"""
 
 # Keys of the configuration that result.json already answers for, and those that do not change the outcome.
 _NO_SETTING = {

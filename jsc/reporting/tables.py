@@ -6,24 +6,12 @@ import io
 import math
 from collections.abc import Callable, Sequence
 
-from jsc.reporting.charts import class_symbol
 from jsc.reporting.document import Table
-from jsc.reporting.questions import Configuration, Question, label, shown
+from jsc.reporting.questions import Configuration, Question
 from jsc.reporting.runs import Run, Setting
 from jsc.reporting.sample import Sample
+from jsc.reporting.wording import NONE, class_symbol, label, score, seconds, shown, span
 from jsc.results import RunResult, TestResult
-
-NONE = "\N{EN DASH}"
-
-
-def score(value: float) -> str:
-    """A loss or an accuracy."""
-    return f"{value:.4f}"
-
-
-def seconds(value: float) -> str:
-    """A duration, to about three digits."""
-    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 1000 else f"{value:,.0f}"
 
 
 def mean_and_deviation(scores: Sample, form: Callable[[float], str], n: int) -> str:
@@ -59,8 +47,7 @@ def configuration_table(
     configurations: Sequence[Configuration], varied: Sequence[str], caption: str, *, folded: bool = False
 ) -> Table:
     """One row a configuration: what was varied, the labs' columns, the seeds."""
-    settings = (*(name for name in varied if name not in _ALWAYS), *_ALWAYS)
-    settings = (*(name for name in settings if name in varied), *(name for name in settings if name not in varied))
+    settings = (*varied, *(name for name in _ALWAYS if name not in varied))
     header = (
         *(label(name) for name in settings),
         "parameters",
@@ -76,20 +63,13 @@ def configuration_table(
                 *(shown(name, c.settings[name]) for name in settings),
                 f"{c.num_parameters:,}",
                 *(mean_and_deviation(c.scores(name), form, n) for _, name, form in _SCORES),
-                _span([r.best_epoch for r in c.results if r.best_epoch is not None]),
+                span([r.best_epoch for r in c.results if r.best_epoch is not None]),
                 seeds(c),
             )
         )
     words = {i for i, name in enumerate(settings) if any(isinstance(c.settings[name], str) for c in configurations)}
     numeric = frozenset(range(len(header) - 1)) - words
     return Table(caption, header, tuple(rows), numeric, folded)
-
-
-def _span(values: Sequence[int]) -> str:
-    if not values:
-        return NONE
-    low, high = min(values), max(values)
-    return str(low) if low == high else f"{low} to {high}"
 
 
 def class_table(question: Question) -> Table | None:

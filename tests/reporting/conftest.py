@@ -101,7 +101,7 @@ def _curves(rng, model, lr, batch_size, num_epochs, overfit_from, *, diverges) -
     ceiling = CEILING[model] - (0.12 * max(0.0, math.log10(lr / 1e-2)) if lr > 1e-2 else 0.0)
     rows = []
     for epoch in range(num_epochs):
-        progress = 1.0 - math.exp(-((epoch + 1) * steps_an_epoch * lr / 0.25) ** 0.5)
+        progress = 1.0 - math.exp(-(((epoch + 1) * steps_an_epoch * lr / 0.25) ** 0.5))
         acc = 0.2 + (ceiling - 0.2) * progress
         loss = 1.61 - 1.12 * (acc - 0.2) / 0.535
         over = max(0, epoch - overfit_from) * 0.012 if overfit_from is not None else 0.0
