@@ -78,7 +78,7 @@ def _report(paths: list[str], config: ReportConfig) -> Path:
 def _compare(paths: list[str], config: ReportConfig) -> Path:
     if len(paths) != 2:
         raise ComparisonError(f"compare takes two run folders or checkpoints, not {len(paths)}")
-    a, b = (read_checkpoint(Path(path), name=path) for path in paths)
+    a, b = (read_checkpoint(Path(path)) for path in paths)
     out = Path(config.out) if config.out else _above([Path(path).resolve() for path in paths]) / "comparison"
     write_document(make_comparison(a, b), out, table=comparison_csv(a, b))
     return out

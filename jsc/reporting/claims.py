@@ -160,8 +160,8 @@ def _unequal_epochs(question: Question) -> list[str]:
     configurations, budget = question.configurations, question.budget
     strangers = [i for i, c in enumerate(configurations) if budget not in (None, c.epochs)]
     if strangers and question.confounded:
-        given = join([f"{c.epochs:,} ({question.names[i]})" for i, c in enumerate(configurations[:MAX_NAMED])])
-        told.append(f"Unequal epochs: {given}. Part of any difference may come from that.")
+        everyone = _say(question, range(len(configurations)))
+        told.append(f"Unequal epochs: {everyone}. Part of any difference may come from that.")
     elif strangers:
         told.append(
             f"Unequal epochs: these runs were given {budget:,}, but not {_say(question, strangers)}. No claim compares "

@@ -1,6 +1,7 @@
 """Two checkpoints on the same test jets: McNemar's test, the differences by class, and the cost."""
 
 import csv
+import dataclasses
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from jsc.reporting.charts import confusion_map, recall_bars
 from jsc.reporting.document import Block, Document, Figure, Paragraph, Section, Table
 from jsc.reporting.mcnemar import McNemar, holm
-from jsc.reporting.wording import NONE, class_symbol, score
+from jsc.reporting.wording import NONE, class_symbol, join, score
 from jsc.results import (
     BEST_CHECKPOINT,
     CHECKPOINT_FOLDER,
@@ -32,7 +33,7 @@ class ComparisonError(ValueError):
 
 
 @dataclass(frozen=True)
-class TestedCheckpoint:
+class ScoredCheckpoint:
     """A checkpoint with its scores, and the true and the predicted class of every test jet [N], in split order."""
 
     path: Path
@@ -46,7 +47,7 @@ class TestedCheckpoint:
         return BYTES_PER_PARAMETER * self.test.num_parameters
 
 
-def read_checkpoint(path: Path, *, name: str) -> TestedCheckpoint:
+def read_checkpoint(path: Path) -> ScoredCheckpoint:
     """Read the scores and predictions beside a checkpoint, given itself or as its run's folder.
 
     Raises ComparisonError, with the command that writes what is missing.
@@ -83,7 +84,7 @@ def read_checkpoint(path: Path, *, name: str) -> TestedCheckpoint:
             f"{folder / PREDICTIONS_FILE} and {TEST_FILE} are of different tests: their confusion matrices differ; "
             f"{remedy} anew"
         )
-    return TestedCheckpoint(checkpoint, name, test, labels_N, predicted_N)
+    return ScoredCheckpoint(checkpoint, test.model, test, labels_N, predicted_N)
 
 
 def confusion(labels_N: npt.NDArray[np.int8], predicted_N: npt.NDArray[np.int8], num_classes: int) -> Any:
@@ -92,7 +93,7 @@ def confusion(labels_N: npt.NDArray[np.int8], predicted_N: npt.NDArray[np.int8],
     return np.bincount(cells_N, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def check_comparable(a: TestedCheckpoint, b: TestedCheckpoint) -> None:
+def check_comparable(a: ScoredCheckpoint, b: ScoredCheckpoint) -> None:
     """Raises ComparisonError unless both were tested on the very same jets."""
     for what in ("dataset_sha256", "dataset_variant", "num_test", "class_names"):
         one, other = getattr(a.test, what), getattr(b.test, what)
@@ -109,7 +110,7 @@ def check_comparable(a: TestedCheckpoint, b: TestedCheckpoint) -> None:
         )
 
 
-def mcnemar(a: TestedCheckpoint, b: TestedCheckpoint, class_index: int | None = None) -> McNemar:
+def mcnemar(a: ScoredCheckpoint, b: ScoredCheckpoint, class_index: int | None = None) -> McNemar:
     """On all test jets, or on those of one true class."""
     jets_N = slice(None) if class_index is None else a.labels_N == class_index
     right_a, right_b = ((c.predicted_N == c.labels_N)[jets_N] for c in (a, b))
@@ -127,7 +128,7 @@ class ClassDifference:
     p_value: float
 
 
-def class_differences(a: TestedCheckpoint, b: TestedCheckpoint) -> list[ClassDifference]:
+def class_differences(a: ScoredCheckpoint, b: ScoredCheckpoint) -> list[ClassDifference]:
     """For each class that the test jets hold."""
     present = [k for k in range(len(a.test.class_names)) if np.any(a.labels_N == k)]
     tests = [mcnemar(a, b, k) for k in present]
@@ -147,16 +148,18 @@ def class_differences(a: TestedCheckpoint, b: TestedCheckpoint) -> list[ClassDif
 SIGNIFICANCE = 0.05
 
 
-def make_comparison(a: TestedCheckpoint, b: TestedCheckpoint) -> Document:
+def make_comparison(a: ScoredCheckpoint, b: ScoredCheckpoint) -> Document:
     """Raises ComparisonError if the two were not tested on the same jets."""
     check_comparable(a, b)
+    if a.name == b.name:
+        a, b = (dataclasses.replace(c, name=f"{c.name} ({letter})") for c, letter in ((a, "A"), (b, "B")))
     return Document(
         f"{a.name} and {b.name} on the same test jets",
         (_accuracy(a, b), _by_class(a, b), _cost(a, b)),
     )
 
 
-def _accuracy(a: TestedCheckpoint, b: TestedCheckpoint) -> Section:
+def _accuracy(a: ScoredCheckpoint, b: ScoredCheckpoint) -> Section:
     test = mcnemar(a, b)
     low, high = test.interval
     better, worse = (b, a) if test.difference > 0 else (a, b)
@@ -189,7 +192,7 @@ def _p(value: float) -> str:
     return f"{value:.3g}" if value >= 1e-12 else "< 1e-12"
 
 
-def _by_class(a: TestedCheckpoint, b: TestedCheckpoint) -> Section:
+def _by_class(a: ScoredCheckpoint, b: ScoredCheckpoint) -> Section:
     differences = class_differences(a, b)
     rows = tuple(
         (
@@ -225,11 +228,12 @@ def _by_class(a: TestedCheckpoint, b: TestedCheckpoint) -> Section:
     )
     better = [class_symbol(d.name) for d in differences if d.p_value < SIGNIFICANCE and d.recall_b > d.recall_a]
     worse = [class_symbol(d.name) for d in differences if d.p_value < SIGNIFICANCE and d.recall_b < d.recall_a]
-    text = (
-        f"Classes on which B has the higher recall (p < {SIGNIFICANCE:g}): {', '.join(better) or 'none'}. Classes on "
-        f"which "
-        f"A has: {', '.join(worse) or 'none'}. On the others they are not distinguishable."
-    )
+    higher = [
+        f"{c.name} has the higher recall on {join(classes)}" for c, classes in ((a, worse), (b, better)) if classes
+    ]
+    text = f"{'; '.join(higher)} (p < {SIGNIFICANCE:g}, Holm)." if higher else "On no class are they distinguishable."
+    if higher and len(better) + len(worse) < len(differences):
+        text += " On the others they are not distinguishable."
     never = [
         f"{c.name} never predicts {', '.join(map(class_symbol, c.test.never_predicted))}."
         for c in (a, b)
@@ -252,12 +256,12 @@ def _by_class(a: TestedCheckpoint, b: TestedCheckpoint) -> Section:
     return Section("By class", (Paragraph(" ".join([text, *never])), table, *figures))
 
 
-def _scores_of(checkpoint: TestedCheckpoint, name: str) -> str:
+def _scores_of(checkpoint: ScoredCheckpoint, name: str) -> str:
     precision = next(c.precision for c in checkpoint.test.classes if c.name == name)
     return NONE if precision is None else score(precision)
 
 
-def _cost(a: TestedCheckpoint, b: TestedCheckpoint) -> Section:
+def _cost(a: ScoredCheckpoint, b: ScoredCheckpoint) -> Section:
     quantities = (
         ("trainable parameters", a.test.num_parameters, b.test.num_parameters),
         ("multiply-accumulates a jet", a.test.num_macs, b.test.num_macs),
@@ -277,7 +281,7 @@ def _cost(a: TestedCheckpoint, b: TestedCheckpoint) -> Section:
     )
 
 
-def comparison_csv(a: TestedCheckpoint, b: TestedCheckpoint) -> str:
+def comparison_csv(a: ScoredCheckpoint, b: ScoredCheckpoint) -> str:
     """`table.csv`: one row for all jets and one a class, with all digits."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")

@@ -10,6 +10,7 @@ from jsc.reporting.palette import DARK_INK, DARK_RULE, INK, RULE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import XAxis, YAxis
     from matplotlib.figure import Figure
 
 WIDTH, HEIGHT = 4.4, 3.2  # inches: on a phone of 390 px the letters keep nearly their size
@@ -101,8 +102,10 @@ def _draw_lines(axes: "Axes", chart: LineChart) -> int:
         axes.set_xticks([], minor=True)
     elif chart.x.label == "epoch":
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    elif chart.x.scale == "log":
+        _label_log(axes.xaxis)
     if chart.y.scale == "log":
-        _label_log(axes)
+        _label_log(axes.yaxis)
     labels = [series.label for series in chart.series if series.label is not None]
     if not labels:
         return 0
@@ -114,15 +117,15 @@ def _draw_lines(axes: "Axes", chart: LineChart) -> int:
     return rows + bool(chart.legend_title)
 
 
-def _label_log(axes: "Axes") -> None:
-    """Plain numbers rather than powers of ten, which are hard to read where a range is narrower than a decade."""
+def _label_log(axis: "XAxis | YAxis") -> None:
+    """Plain numbers rather than powers of ten, which are hard to read where a range spans few of them."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    low, high = axes.get_ylim()
-    narrow = high / low < 30.0
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format(value, "g")))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    low, high = axis.get_view_interval()
+    narrow = high / low < 300.0
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: format(value, "g")))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _draw_series(axes: "Axes", series: Series) -> None:

@@ -179,7 +179,7 @@ def _write_config(folder, model, lr, batch_size, max_epochs, seed, options) -> N
     path.write_text(yaml.safe_dump(config))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run_writer() -> RunWriter:
     """`run_writer(folder, lr=..., seed=..., ...)` writes one run folder and returns it."""
     return write_run
