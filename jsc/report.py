@@ -1,6 +1,8 @@
 """`python -m jsc.report PATH...` and `python -m jsc.report compare A B`: reports from result files alone."""
 
+import glob
 import os
+import re
 import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -42,14 +44,14 @@ class ReportConfig:
 
 def main(words: list[str]) -> int:
     """Exit code: 0 done; 2 the command was wrong."""
-    keys = [field.name for field in fields(ReportConfig)]
-    overrides = [word for word in words if word.partition("=")[0] in keys and "=" in word]
+    usage = USAGE + ", ".join(field.name for field in fields(ReportConfig))
+    overrides = [word for word in words if re.match(r"[a-z_]+=", word) and not glob.glob(word)]  # noqa: PTH207  # absolute
     paths = [word for word in words if word not in overrides]
     if {"-h", "--help"} & set(words):
-        print(USAGE + ", ".join(keys))
+        print(usage)
         return 0
     if not paths:
-        print(USAGE + ", ".join(keys), file=sys.stderr)
+        print(usage, file=sys.stderr)
         return 2
     config = compose_command("report", overrides, ReportConfig)
     try:

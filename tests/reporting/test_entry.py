@@ -45,7 +45,6 @@ def test_compare(tmp_path: Path, run_writer: RunWriter, capsys: pytest.CaptureFi
     [
         ([], "python -m jsc.report PATH..."),
         (["nowhere"], "jsc.report: nowhere: no such folder"),
-        (["ouy=x", "."], "jsc.report: ouy=x: no such folder"),
         (["compare", "a"], "compare takes two run folders or checkpoints, not 1"),
         (["compare", "a", "b"], "a: no such run folder or checkpoint"),
     ],
@@ -57,6 +56,21 @@ def test_a_wrong_command_is_exit_2(
     assert main(words) == 2
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_key_is_no_path(tmp_path: Path, run_writer: RunWriter) -> None:
+    with pytest.raises(SystemExit) as raised:
+        main([str(run_writer(tmp_path / "run")), "ouy=x"])
+    assert raised.value.code == 2
+
+
+def test_a_folder_named_like_a_key_is_a_path(
+    tmp_path: Path, run_writer: RunWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_writer(tmp_path / "lr=0.1", status="failed", epochs_run=0)
+    monkeypatch.chdir(tmp_path)
+    assert main(["lr=*"]) == 0
+    assert (tmp_path / "lr=0.1" / "report" / "report.html").is_file()
 
 
 def test_help_names_every_key(capsys: pytest.CaptureFixture) -> None:

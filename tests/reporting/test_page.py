@@ -20,6 +20,8 @@ from jsc.reporting import (
     write_document,
     write_report,
 )
+from jsc.reporting.document import Document, Section, Table
+from jsc.reporting.page import to_html
 
 RunWriter = Callable[..., Path]
 
@@ -135,6 +137,13 @@ def test_dark_pages_are_dark_and_so_are_their_figures(browser, pages) -> None:
     assert all(light != dark for light, dark in zip(*sources, strict=True))
 
 
-def test_print_is_on_white(browser, pages) -> None:
-    visit(browser, pages["report"], width=703, scheme="dark", media="print")
+def test_print_is_on_white_and_unfolds_tables(browser, tmp_path: Path) -> None:
+    table = Table("caption", ("a", "b"), tuple((str(i), "x") for i in range(40)), folded=True)
+    page = tmp_path / "page.html"
+    page.write_text(to_html(Document("title", (Section("section", (table,)),)), {}))
+    heights = []
+    for media in ("screen", "print"):
+        visit(browser, page, width=703, scheme="dark", media=media)
+        heights.append(browser.execute_script("return document.querySelector('details').clientHeight"))
     assert browser.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert heights[0] < 40 < 400 < heights[1]
