@@ -149,8 +149,8 @@ def _too_few_seeds(question: Question, scored: Sequence[_Scored], seeded: Sequen
     return (
         f"The {score_name} seen goes from {score(low.scores.mean)} ({question.names[low.position]}) to "
         f"{score(high.scores.mean)} ({question.names[high.position]}), with {who}. One seed gives no interval, so "
-        f"these "
-        "configurations are not distinguishable with n = 1; run several, for example with `seed=1,2,3`, to learn more."
+        "these configurations are not distinguishable with n = 1; run several, for example with `seed=1,2,3`, to "
+        "learn more."
     )
 
 
@@ -284,7 +284,7 @@ def curves(question: Question, tolerances: Tolerances) -> CurveFindings:
     if improving:
         notes = [_share(len(who), len(question.configurations[i].counted)) for i, who in improving.items()]
         sentences.append(
-            f"Still improving when their last epoch ended, so that more epochs may help: "
+            "Still improving when their last epoch ended, so that more epochs may help: "
             f"{_say(question, list(improving), notes)}."
         )
     return CurveFindings(
@@ -341,10 +341,8 @@ def _stagnation(found: Sequence[_Curve], tolerances: Tolerances) -> list[str]:
     return [
         f"Stagnation, in {len(stale)} of {count(len(found), 'run')}: the best validation loss fell by less than "
         f"{tolerances.stagnation:g} nats over the last {tolerances.stagnation_epochs} epochs or more. In hindsight, "
-        f"early "
-        f"stopping on the validation loss with `min_delta={tolerances.stagnation:g}` and the patience in the table "
-        f"below "
-        f"would have saved {sum(s.epochs_saved for s in stale):,} of {count(num_epochs, 'epoch')} and "
+        f"early stopping on the validation loss with `min_delta={tolerances.stagnation:g}` and the patience in the "
+        f"table below would have saved {sum(s.epochs_saved for s in stale):,} of {count(num_epochs, 'epoch')} and "
         f"{seconds(sum(s.seconds_saved for s in stale))} s."
     ]
 
@@ -353,10 +351,8 @@ def _curve_table(question: Question, rows: Sequence[_Curve], tolerances: Toleran
     caption = (
         "What the learning curves say. Overfitting: by how much the last three epochs' validation loss lies above its "
         f"lowest, if each does by more than {tolerances.overfitting:g} nats. Stagnation: the epoch after which the "
-        f"best "
-        f"validation loss fell by less than {tolerances.stagnation:g} nats, and the smallest patience of an early "
-        f"stopping "
-        "that would not have stopped before it."
+        f"best validation loss fell by less than {tolerances.stagnation:g} nats, and the smallest patience of an early "
+        "stopping that would not have stopped before it."
     )
     header = (
         *(label(name) for name in question.named_by),

@@ -105,8 +105,7 @@ def check_comparable(a: ScoredCheckpoint, b: ScoredCheckpoint) -> None:
     if not np.array_equal(a.labels_N, b.labels_N):
         raise ComparisonError(
             f"{a.path} and {b.path} were tested on different jets: the true classes differ, though the data set has "
-            f"one "
-            "name and checksum. Test both anew: `python -m jsc.test checkpoint=...`"
+            "one name and checksum. Test both anew: `python -m jsc.test checkpoint=...`"
         )
 
 
@@ -175,8 +174,7 @@ def _accuracy(a: ScoredCheckpoint, b: ScoredCheckpoint) -> Section:
             f"{SIGNIFICANCE:g}). A has "
             f"{score(a.test.test_acc)} of them right, B {score(b.test.test_acc)}: a difference (B - A) of "
             f"{test.difference:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}. {test.only_a:,} jets are named "
-            f"rightly by "
-            f"A alone and {test.only_b:,} by B alone."
+            f"rightly by A alone and {test.only_b:,} by B alone."
         ),
         Paragraph(
             "The test is of these two trained networks on these jets. It does not say how either would do with another "
@@ -247,8 +245,7 @@ def _by_class(a: ScoredCheckpoint, b: ScoredCheckpoint) -> Section:
         Figure(
             f"confusion_{letter}",
             f"Confusion matrix of {c.name} ({letter.upper()}): the share of each true class (row) that was given "
-            f"each class "
-            "(column).",
+            "each class (column).",
             confusion_map([c.test]),
         )
         for letter, c in (("a", a), ("b", b))

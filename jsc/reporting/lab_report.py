@@ -21,7 +21,6 @@ from jsc.reporting.drawing import draw
 from jsc.reporting.markdown import to_markdown
 from jsc.reporting.page import to_html
 from jsc.reporting.questions import (
-    BUDGET,
     Configuration,
     DataIdentity,
     Question,
@@ -108,8 +107,7 @@ def _summary(runs: Sequence[Run], groups: dict[DataIdentity, list[Run]], toleran
         blocks.append(
             Paragraph(
                 f"The runs did not all see the same jets: there are {len(groups)} data sets, variants or splits. "
-                f"Scores of "
-                "one are never compared with those of another; each has sections of its own."
+                "Scores of one are never compared with those of another; each has sections of its own."
             )
         )
         blocks.append(
@@ -124,11 +122,9 @@ def _summary(runs: Sequence[Run], groups: dict[DataIdentity, list[Run]], toleran
             "value "
             'where the column says "one seed". Losses are mean cross-entropies in nats, accuracies fractions, seconds '
             "training time; test scores are those of the checkpoint with the lowest validation loss. Epochs are "
-            "numbered "
-            "as in `metrics.csv`. A difference is called one only where the "
+            "numbered as in `metrics.csv`. A difference is called one only where the "
             f"{percent(tolerances.confidence)} Student t intervals of two means do not overlap. `{TABLE_FILE}` holds "
-            f"every run "
-            "with all digits."
+            "every run with all digits."
         )
     )
     warnings = {warning for run in counted if run.result is not None for warning in run.result.warnings}
@@ -182,7 +178,7 @@ def _question(
         blocks.append(
             Figure(
                 names(title, "loss"),
-                f"Training loss (dashed) and validation loss (solid) of "
+                "Training loss (dashed) and validation loss (solid) of "
                 f"{_some(len(shown_runs), len(findings.overfitted))} "
                 "that overfit.",
                 loss_chart(shown_runs),
@@ -217,8 +213,7 @@ def _setting_out(question: Question) -> str:
     if repeats:
         text += (
             f" {count(repeats, 'run')} repeated a seed with the same settings; of each seed the latest run stands "
-            f"here, "
-            "because repeats of a seed are no independent values."
+            "here, because repeats of a seed are no independent values."
         )
     differing = _differing_repeats(question)
     if differing:
@@ -229,8 +224,7 @@ def _setting_out(question: Question) -> str:
     if question.others:
         text += (
             f" The same was varied at {count(question.others, 'other combination')} of the remaining settings; shown "
-            f"is "
-            "the one with the most values and, of equals, the lowest validation loss."
+            "is the one with the most values and, of equals, the lowest validation loss."
         )
     return text
 
@@ -283,33 +277,28 @@ def _figures(question: Question, names: _Names, title: str) -> list[Block]:
                 time_chart(question),
             )
         )
-    if (
-        "model" in question.varied
-        and len(question.configurations) > 1
-        and counted > 1
-        and question.varied[0] == "model"
-    ):
-        flag = " The networks had unequal epochs." if _unequal(question) else ""
-        if len(question.varied) == 1 or question.confounded:
-            figures.append(
-                Figure(
-                    names(title, "size"),
-                    f"Mean {SCORE_NAMES[name]} against the number of parameters, with the Pareto front.{flag}",
-                    size_chart(question, name),
-                )
+    networks = "model" in question.varied and (len(question.varied) == 1 or question.confounded)
+    if networks and counted > 1:
+        unequal = len({c.epochs for c in question.configurations}) > 1
+        budget = count(question.budget or 0, "epoch")
+        front = (
+            f"the Pareto front of those with {budget} (the networks had unequal epochs)"
+            if unequal
+            else "the Pareto front"
+        )
+        figures.append(
+            Figure(
+                names(title, "size"),
+                f"Mean {SCORE_NAMES[name]} against the number of parameters, with {front}.",
+                size_chart(question, name),
             )
-    if question.varied == () or question.varied[0] == "model":
+        )
+    if networks or not question.varied:
         figures += _confusions(question, names, title)
     return figures
 
 
-def _unequal(question: Question) -> bool:
-    return len({c.settings[BUDGET] for c in question.configurations}) > 1
-
-
 def _confusions(question: Question, names: _Names, title: str) -> list[Block]:
-    if len(question.varied) == 2 and not question.confounded:
-        return []
     figures: list[Block] = []
     for i, c in enumerate(question.configurations[:MAX_CONFUSION_MAPS]):
         tests = tests_of(c)
@@ -319,8 +308,7 @@ def _confusions(question: Question, names: _Names, title: str) -> list[Block]:
                 Figure(
                     names(title, "confusion", question.names[i]),
                     f"Confusion matrix of {question.names[i]} on the test jets, {of}: the share of each true class "
-                    f"(row) "
-                    "that was given each class (column).",
+                    "(row) that was given each class (column).",
                     confusion_map(tests),
                 )
             )
@@ -334,7 +322,7 @@ def _all_configurations(configurations: Sequence[Configuration], where: str) -> 
         best_first, varied, "Every configuration, lowest validation loss first.", folded=len(best_first) > 30
     )
     text = (
-        f"The sections above hold the questions that these runs answer on their fullest line or plane of values; "
+        "The sections above hold the questions that these runs answer on their fullest line or plane of values; "
         f"this table holds all {count(len(best_first), 'configuration')}."
     )
     return Section(f"All configurations{where}", (Paragraph(text), table))

@@ -204,3 +204,12 @@ def test_lab_tables_name_their_source() -> None:
     for table in lab_tables():
         assert "one seed" in table.settings
         assert all(len(row.values) == len(table.varied) for row in table.rows)
+
+
+def test_networks_at_unequal_epochs_are_drawn_and_marked(tmp_path: Path, run_writer: RunWriter) -> None:
+    run_writer(tmp_path / "sweep/tiny", max_epochs=20)
+    run_writer(tmp_path / "sweep/x10", model="jsc-tiny-x10", max_epochs=50)
+    figures = {figure.name: figure for figure in report(tmp_path / "sweep").figures}
+    caption = figures["epochs_and_model_varied_together_size"].caption
+    assert caption.endswith("with the Pareto front of those with 50 epochs (the networks had unequal epochs).")
+    assert sum("confusion" in name for name in figures) == 2
