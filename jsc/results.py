@@ -148,6 +148,11 @@ class EpochMetrics:
 
 Record = TypeVar("Record")
 
+# Built once: that takes longer than reading a record, and reports read hundreds.
+_RESULT = pydantic.TypeAdapter(RunResult)
+_TEST = pydantic.TypeAdapter(TestResult)
+_METRICS = pydantic.TypeAdapter(list[EpochMetrics])
+
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a whole file or nothing: readers, and a killed writer, never leave half of one under its name."""
@@ -181,12 +186,12 @@ def _finite(value: Any) -> Any:
 
 def read_result(run_folder: Path) -> RunResult:
     """Read a run's `result.json`. Raises ResultError."""
-    return _parse(RunResult, _read_text(run_folder / RESULT_FILE), run_folder / RESULT_FILE)
+    return _parse(_RESULT, _read_text(run_folder / RESULT_FILE), run_folder / RESULT_FILE)
 
 
 def read_test(path: Path) -> TestResult:
     """Read a `test.json`. Raises ResultError."""
-    return _parse(TestResult, _read_text(path), path)
+    return _parse(_TEST, _read_text(path), path)
 
 
 def _read_text(path: Path) -> str:
@@ -196,9 +201,9 @@ def _read_text(path: Path) -> str:
         raise ResultError(f"{path}: {error}") from error
 
 
-def _parse(kind: type[Record], content: str, path: Path) -> Record:
+def _parse(adapter: pydantic.TypeAdapter[Record], content: str, path: Path) -> Record:
     try:
-        record = pydantic.TypeAdapter(kind).validate_json(content)
+        record = adapter.validate_json(content)
     except pydantic.ValidationError as error:
         faults = (f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors(include_url=False))
         raise ResultError(f"{path}: {'; '.join(faults)}") from error
@@ -221,7 +226,7 @@ def read_metrics(run_folder: Path) -> list[EpochMetrics]:
     rows = csv.DictReader(io.StringIO(_read_text(path), newline=""))
     cells = [{name: None if cell == "" else cell for name, cell in row.items()} for row in rows]
     try:
-        return pydantic.TypeAdapter(list[EpochMetrics]).validate_python(cells)
+        return _METRICS.validate_python(cells)
     except pydantic.ValidationError as error:
         faults = (f"line {int(e['loc'][0]) + 2}, {e['loc'][-1]}: {e['msg']}" for e in error.errors(include_url=False))
         raise ResultError(f"{path}: {'; '.join(faults)}") from error

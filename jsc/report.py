@@ -1,0 +1,94 @@
+"""`python -m jsc.report PATH...` and `python -m jsc.report compare A B`: reports from result files alone."""
+
+import glob
+import os
+import re
+import sys
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from jsc.command import compose_command
+from jsc.reporting import (
+    ComparisonError,
+    NoRunError,
+    Tolerances,
+    comparison_csv,
+    find_run_folders,
+    make_comparison,
+    make_report,
+    read_checkpoint,
+    read_runs,
+    write_document,
+    write_report,
+)
+
+USAGE = """\
+python -m jsc.report PATH... [key=value]     report runs: run folders, sweep folders, folders above them, or globs
+python -m jsc.report compare A B [key=value] compare two tested checkpoints, or the best ones of two run folders
+
+keys (values in conf/report.yaml): """
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    out: str | None
+    title: str
+    confidence: Annotated[float, Field(gt=0.0, lt=1.0)]
+    stagnation_tolerance: Annotated[float, Field(ge=0.0)]
+    stagnation_epochs: Annotated[int, Field(ge=1)]
+    overfitting_tolerance: Annotated[float, Field(ge=0.0)]
+
+
+def main(words: list[str]) -> int:
+    """Exit code: 0 done; 2 the command was wrong."""
+    usage = USAGE + ", ".join(field.name for field in fields(ReportConfig))
+    overrides = [word for word in words if re.match(r"[a-z_]+=", word) and not glob.glob(word)]  # noqa: PTH207  # absolute
+    paths = [word for word in words if word not in overrides]
+    if {"-h", "--help"} & set(words):
+        print(usage)
+        return 0
+    if not paths:
+        print(usage, file=sys.stderr)
+        return 2
+    config = compose_command("report", overrides, ReportConfig)
+    try:
+        out = _compare(paths[1:], config) if paths[0] == "compare" else _report(paths, config)
+    except (NoRunError, ComparisonError, OSError) as error:
+        print(f"jsc.report: {error}", file=sys.stderr)
+        return 2
+    print(out / "report.html")
+    return 0
+
+
+def _report(paths: list[str], config: ReportConfig) -> Path:
+    folders = find_run_folders(paths)
+    runs = read_runs(folders)
+    out = Path(config.out) if config.out else _above(folders) / "report"
+    tolerances = Tolerances(
+        confidence=config.confidence,
+        stagnation=config.stagnation_tolerance,
+        stagnation_epochs=config.stagnation_epochs,
+        overfitting=config.overfitting_tolerance,
+    )
+    write_report(make_report(runs, tolerances=tolerances, title=config.title), runs, out)
+    return out
+
+
+def _compare(paths: list[str], config: ReportConfig) -> Path:
+    if len(paths) != 2:
+        raise ComparisonError(f"compare takes two run folders or checkpoints, not {len(paths)}")
+    a, b = (read_checkpoint(Path(path)) for path in paths)
+    out = Path(config.out) if config.out else _above([Path(path).resolve() for path in paths]) / "comparison"
+    write_document(make_comparison(a, b), out, table=comparison_csv(a, b))
+    return out
+
+
+def _above(paths: list[Path]) -> Path:
+    return Path(os.path.commonpath(paths))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

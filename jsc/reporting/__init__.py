@@ -1,0 +1,26 @@
+"""Reports from result files alone: tables, figures, text. Imports no torch."""
+
+from jsc.reporting.claims import Tolerances
+from jsc.reporting.comparison import ComparisonError, comparison_csv, make_comparison, read_checkpoint
+from jsc.reporting.lab_report import make_report, write_document, write_report
+from jsc.reporting.palette import CLASS_COLOURS
+from jsc.reporting.references import LabTable, lab_tables
+from jsc.reporting.runs import NoRunError, Run, find_run_folders, read_runs
+
+__all__ = [
+    "find_run_folders",
+    "read_runs",
+    "make_report",
+    "write_report",
+    "read_checkpoint",
+    "make_comparison",
+    "comparison_csv",
+    "write_document",
+    "lab_tables",
+    "LabTable",
+    "Run",
+    "Tolerances",
+    "CLASS_COLOURS",
+    "NoRunError",
+    "ComparisonError",
+]

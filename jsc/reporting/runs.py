@@ -1,0 +1,282 @@
+"""Run folders, read as they are found: whatever a folder lacks or holds damaged is kept as a sentence about it."""
+
+import glob
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from jsc.results import (
+    CHECKPOINT_FOLDER,
+    METRICS_FILE,
+    RESULT_FILE,
+    TEST_FILE,
+    EpochMetrics,
+    ResultError,
+    RunResult,
+    TestResult,
+    read_metrics,
+    read_result,
+    read_test,
+)
+
+Setting = str | int | float | bool | None
+State = Literal["completed", "stopped_early", "diverged", "interrupted", "failed", "unreadable", "no result"]
+
+REPORT_FILE = "report.md"
+CONFIG_FILE = Path(".hydra") / "config.yaml"
+_RECORDS = (RESULT_FILE, METRICS_FILE, str(CONFIG_FILE))
+
+SETTINGS_OF_RESULT = ("batch_size", "max_epochs", "lr", "optimizer", "weight_decay", "scheduler", "model")
+"""Settings that every `result.json` holds, in the order of the labs' questions.
+
+Engine and device are not among them: they say where a run took place, not what was asked.
+"""
+
+# Keys of the configuration that result.json already answers for, and those that do not change the outcome.
+_NO_SETTING = {
+    "model.name",
+    "model._target_",
+    "optimizer.name",
+    "optimizer._target_",
+    "optimizer.lr",
+    "optimizer.weight_decay",
+    "scheduler.name",
+    "scheduler._target_",
+    "dataset.name",
+    "dataset._target_",
+    "dataset.batch_size",
+    "dataset.path",
+    "dataset.md5",
+    "dataset.url",
+    "trainer.max_epochs",
+    "seed",
+    "resume",
+}
+_NO_SETTING_GROUPS = ("hydra", "logger", "plugins", "paths")
+_NO_SETTING_ENDS = ("dirpath", "filename", "dir", "save_dir", "default_root_dir", "num_workers", "log_every_n_steps")
+
+
+class NoRunError(ValueError):
+    """The paths given hold no run; the message says what was looked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What is known of one run. `problems` are sentences on missing, damaged or contradictory files.
+
+    `options` are the configuration's keys (dotted) beside those that `result.json` holds.
+    """
+
+    folder: Path
+    name: str
+    state: State
+    result: RunResult | None
+    epochs: tuple[EpochMetrics, ...]
+    test: TestResult | None
+    options: Mapping[str, Setting]
+    problems: tuple[str, ...]
+
+    @property
+    def counts(self) -> bool:
+        """Whether its scores enter means and claims."""
+        return self.state in ("completed", "stopped_early")
+
+
+def is_finite(value: float | None) -> bool:
+    """Whether a score is there and is a number."""
+    return value is not None and math.isfinite(value)
+
+
+def find_run_folders(patterns: Sequence[str]) -> list[Path]:
+    """Every run folder at or under the given folders or glob patterns, each once, in order.
+
+    A folder is a run if it holds result.json, metrics.csv or .hydra/config.yaml, or if it stands empty-handed beside
+    such folders (a sweep's job that left nothing). Folders of reports are skipped. Raises NoRunError.
+    """
+    found: dict[Path, None] = {}
+    for pattern in patterns:
+        paths = [pattern] if os.path.lexists(pattern) else sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207  # Path.glob refuses absolute patterns
+        if not paths:
+            raise NoRunError(f"{pattern}: no such folder, and no folder matches it as a pattern")
+        for path in paths:
+            found.update(dict.fromkeys(folder.resolve() for folder in _runs_under(Path(path))))
+    if not found:
+        raise NoRunError(
+            f"{', '.join(patterns)}: no run in there. A run's folder holds result.json, metrics.csv or "
+            ".hydra/config.yaml; give the folder of a run, of a sweep, or one above them"
+        )
+    return list(found)
+
+
+def _holds_records(folder: Path) -> bool:
+    return any((folder / record).is_file() for record in _RECORDS)
+
+
+def _runs_under(path: Path) -> Iterator[Path]:
+    if path.is_file():  # a glob over runs also matches sweep.csv and the like
+        return
+    if _holds_records(path):
+        yield path
+        return
+    children = sorted(
+        (child for child in path.iterdir() if child.is_dir() and not child.name.startswith(".")), key=_natural
+    )
+    children = [child for child in children if not (child / REPORT_FILE).exists()]
+    is_sweep = any(_holds_records(child) for child in children)
+    for child in children:
+        inner = list(_runs_under(child))
+        if inner or not is_sweep:
+            yield from inner
+        else:
+            yield child
+
+
+def _natural(path: Path) -> tuple[int, int, str]:
+    """Sort 2_lr=0.1 before 10_lr=0.1."""
+    number = path.name.partition("_")[0]
+    return (0, int(number), path.name) if number.isdecimal() else (1, 0, path.name)
+
+
+def read_runs(folders: Sequence[Path]) -> list[Run]:
+    """Read every folder; names are the paths below the folders' common parent."""
+    parent = Path(os.path.commonpath([folder.parent for folder in folders]))
+    return [read_run(folder, name=folder.relative_to(parent).as_posix()) for folder in folders]
+
+
+def read_run(folder: Path, *, name: str) -> Run:
+    """Read one run folder; never raises for what is missing or damaged in it."""
+    problems: list[str] = []
+    if not _holds_records(folder):
+        problems.append("the folder holds no record: result.json, metrics.csv and .hydra/config.yaml are all missing")
+        return Run(
+            folder=folder,
+            name=name,
+            state="no result",
+            result=None,
+            epochs=(),
+            test=None,
+            options={},
+            problems=tuple(problems),
+        )
+    result, state = _result(folder, problems)
+    epochs: tuple[EpochMetrics, ...] = ()
+    if (folder / METRICS_FILE).is_file():
+        try:
+            epochs = tuple(read_metrics(folder))
+        except ResultError as error:
+            problems.append(f"{_without_folder(error, folder)} (its curves are left out)")
+    elif state != "failed":
+        problems.append("metrics.csv is missing: no curves")
+    test = _test(folder, problems, expected=state in ("completed", "stopped_early"))
+    options = _options(folder, problems)
+    if result is not None:
+        state = _check_scores(result, epochs, test, state, problems)
+    elif epochs:
+        problems.append(f"metrics.csv ends with epoch {epochs[-1].epoch}")
+    return Run(
+        folder=folder,
+        name=name,
+        state=state,
+        result=result,
+        epochs=epochs,
+        test=test,
+        options=options,
+        problems=tuple(problems),
+    )
+
+
+def _without_folder(error: Exception, folder: Path) -> str:
+    return str(error).replace(f"{folder}{os.sep}", "")
+
+
+def _result(folder: Path, problems: list[str]) -> tuple[RunResult | None, State]:
+    if not (folder / RESULT_FILE).is_file():
+        problems.append("result.json is missing: the run was killed, or is still going")
+        return None, "no result"
+    try:
+        result = read_result(folder)
+    except ResultError as error:
+        problems.append(f"{_without_folder(error, folder)} (its scores are not used)")
+        return None, "unreadable"
+    return result, result.status
+
+
+def _test(folder: Path, problems: list[str], *, expected: bool) -> TestResult | None:
+    path = folder / CHECKPOINT_FOLDER / TEST_FILE
+    if not path.is_file():
+        if expected:
+            problems.append("checkpoints/test.json is missing: no scores by class")
+        return None
+    try:
+        return read_test(path)
+    except ResultError as error:
+        problems.append(f"{_without_folder(error, folder)} (no scores by class)")
+        return None
+
+
+def _check_scores(
+    result: RunResult,
+    epochs: Sequence[EpochMetrics],
+    test: TestResult | None,
+    state: State,
+    problems: list[str],
+) -> State:
+    """Whether the files agree with each other; a loss that is not a number makes a run diverged, whatever it says."""
+    for row in epochs:
+        losses = {"training": row.train_loss, "validation": row.val_loss}
+        bad = [name for name, loss in losses.items() if loss is not None and not math.isfinite(loss)]
+        if bad:
+            problems.append(f"the {' and '.join(bad)} loss is not a number from epoch {row.epoch}")
+            if state in ("completed", "stopped_early"):
+                problems.append(f"result.json says {state}; it is counted as diverged")
+                state = "diverged"
+            break
+    if state in ("completed", "stopped_early"):
+        if not (is_finite(result.train_loss) and is_finite(result.val_loss)):
+            problems.append(f"result.json says {state}, but its losses are not numbers; it is counted as diverged")
+            state = "diverged"
+        elif epochs and len(epochs) != result.epochs_run:
+            problems.append(f"metrics.csv holds {len(epochs)} epochs, result.json says {result.epochs_run}")
+        if not is_finite(result.test_acc):
+            problems.append("result.json holds no test score")
+    if test is not None and is_finite(result.test_acc) and test.test_acc != result.test_acc:
+        problems.append(
+            f"test.json scores {Path(test.checkpoint).name} with accuracy {test.test_acc!r}, "
+            f"result.json says {result.test_acc!r}: another checkpoint was tested since (result.json's is used)"
+        )
+    return state
+
+
+def _options(folder: Path, problems: list[str]) -> dict[str, Setting]:
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        problems.append(".hydra/config.yaml is missing: settings that result.json does not hold are unknown")
+        return {}
+    try:
+        # The C loader is ten times as fast; PyYAML is built without it on some systems.
+        config = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (OSError, yaml.YAMLError) as error:
+        first_line = str(error).splitlines()[0]
+        problems.append(f".hydra/config.yaml cannot be read: {first_line}")
+        return {}
+    return {key: value for key, value in _flatten(config, "") if _is_setting(key)}
+
+
+def _is_setting(key: str) -> bool:
+    path = key.split(".")
+    return not (key in _NO_SETTING or path[0] in _NO_SETTING_GROUPS or path[-1] in _NO_SETTING_ENDS)
+
+
+def _flatten(value: Any, prefix: str) -> Iterable[tuple[str, Setting]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _flatten(inner, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(value, list):
+        yield prefix, str(value)
+    else:
+        yield prefix, value
