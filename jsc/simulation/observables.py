@@ -9,10 +9,10 @@ transverse momentum to the beam, y the rapidity, phi the azimuth,
 
 and the energy correlation functions with angular exponent beta (b0, b1, b2: beta = 0, 1, 2)
 
-    e2  = sum_{i<j}   z_i z_j     theta_ij^beta                                                [1] eq. (2), [2] eq. (4)
-    e3  = sum_{i<j<k} z_i z_j z_k (theta_ij theta_ik theta_jk)^beta                            [1] eq. (2), [2] eq. (4)
-    1e3 = sum_{i<j<k} z_i z_j z_k theta_(1)^beta                                                          [3] eq. (12)
-    2e3 = sum_{i<j<k} z_i z_j z_k (theta_(1) theta_(2))^beta                                              [3] eq. (12)
+    e2  = sum_{i<j}   z_i z_j     theta_ij^beta                                                              [1], [2]
+    e3  = sum_{i<j<k} z_i z_j z_k (theta_ij theta_ik theta_jk)^beta                                          [1], [2]
+    1e3 = sum_{i<j<k} z_i z_j z_k theta_(1)^beta                                                                  [3]
+    2e3 = sum_{i<j<k} z_i z_j z_k (theta_(1) theta_(2))^beta                                                      [3]
 
 where theta_(1) <= theta_(2) <= theta_(3) are the three pairwise angles in order, the observables are
 
@@ -24,8 +24,8 @@ where theta_(1) <= theta_(2) <= theta_(3) are the three pairwise angles in order
     j_c2_b2_mmdt     C2(beta=2) = e3 / e2^2                                                                        [1]
     j_d2_b1_mmdt     D2(beta=1) = e3 / e2^3                                                                        [2]
     j_d2_b2_mmdt     D2(beta=2) = e3 / e2^3                                                                        [2]
-    j_d2_a1_b1_mmdt  D2(alpha=1, beta=1) = e3(alpha) / e2(beta)^(3 alpha/beta), so equal to j_d2_b1_mmdt           [2]
-    j_d2_a1_b2_mmdt  D2(alpha=1, beta=2) = e3(alpha) / e2(beta)^(3 alpha/beta)                                     [2]
+    j_d2_a1_b1_mmdt  D2(alpha=1, beta=1) = e3(alpha) / e2(beta)^(3 alpha/beta), so equal to j_d2_b1_mmdt           [6]
+    j_d2_a1_b2_mmdt  D2(alpha=1, beta=2) = e3(alpha) / e2(beta)^(3 alpha/beta)                                     [6]
     j_m2_b1_mmdt     M2(beta=1) = 1e3 / e2                                                                         [3]
     j_m2_b2_mmdt     M2(beta=2) = 1e3 / e2                                                                         [3]
     j_n2_b1_mmdt     N2(beta=1) = 2e3 / e2^2                                                                       [3]
@@ -42,6 +42,7 @@ A ratio of a groomed jet without angular spread (e2 = 0: one constituent, or all
     (2018) P07027, arXiv:1804.06913.
 [5] Dasgupta, Fregoso, Marzani, Salam, JHEP 09 (2013) 029, arXiv:1307.0007 (mMDT); Larkoski, Marzani, Soyez, Thaler,
     JHEP 05 (2014) 146, arXiv:1402.2657 (soft drop).
+[6] Larkoski, Moult, Neill, JHEP 05 (2016) 117, arXiv:1507.03018.
 """
 
 import math
@@ -118,7 +119,7 @@ def _jet_observables(
             e2_b2 += z_n[i] * z_n[j] * theta * theta
     out_O[1], out_O[2], out_O[3] = e2_b0, e2_b1, e2_b2
 
-    # 1e3 and 2e3 have the prefix v1 and v2 (they are written with the number before the letter).
+    # v1 and v2 stand for 1e3 and 2e3, which no name can.
     e3_b1 = e3_b2 = v1_b1 = v1_b2 = v2_b1 = v2_b2 = 0.0
     for i in range(n):
         for j in range(i):

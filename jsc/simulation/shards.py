@@ -17,7 +17,7 @@ from jsc.results import write_atomically
 from jsc.simulation.observables import OBSERVABLE_NAMES
 from jsc.simulation.processes import CLASS_NAMES
 
-JETS_PER_SHARD = 5_000  # half a minute on one core, which is what a kill loses; Pythia's start is some 4 % of it
+JETS_PER_SHARD = 5_000  # under a minute of one core, which is what a kill loses; Pythia's start is a second of it
 
 NUM_PYTHIA_SEEDS = 900_000_000  # Pythia takes 1 to this
 SEEDS_PER_SHARD = 2  # the events' and the undecayed boson pairs'
