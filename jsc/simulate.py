@@ -1,0 +1,49 @@
+"""Make jets: `python -m jsc.simulate num_jets=1000000 num_workers=2`; `dataset=jsc_simulated` trains on them."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from jsc.command import compose_command
+from jsc.simulation import JETS_FILE, SimulationError, WorkerError, open_production, progress_bar
+
+
+@dataclass(config=ConfigDict(extra="forbid"))
+class SimulateCommand:
+    """What conf/simulate.yaml holds."""
+
+    num_jets: Annotated[int, Field(ge=5)]  # one of each class at least
+    num_workers: Annotated[int, Field(gt=0)]
+    seed: Annotated[int, Field(ge=0)]
+    out: Annotated[str, Field(min_length=1)]
+
+
+def main() -> int:
+    """Simulate, showing progress. Returns the exit code: 0 done, 1 failed, 2 wrong command, 130 interrupted."""
+    command = compose_command("simulate", sys.argv[1:], SimulateCommand)
+    out = Path(command.out)
+    to_go_on = f"finished shards are kept in {out}; the same command goes on from there"
+    try:
+        with (
+            open_production(out, num_jets=command.num_jets, seed=command.seed) as production,
+            progress_bar(command.num_jets, production.num_jets_done) as advance,
+        ):
+            manifest = production.run(num_workers=command.num_workers, on_jets=advance)
+    except SimulationError as error:
+        print(f"jsc.simulate: {error}", file=sys.stderr)
+        return 2
+    except (WorkerError, OSError) as error:
+        print(f"jsc.simulate: {error}\n{to_go_on}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"jsc.simulate: interrupted; {to_go_on}", file=sys.stderr)
+        return 130
+    print(f"{out / JETS_FILE}: {manifest['num_jets_by_class']}, SHA-256 {manifest['sha256']}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
