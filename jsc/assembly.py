@@ -109,10 +109,25 @@ def why_not_fused(settings: TrainSettings, network: nn.Module) -> str | None:
             return f"{setting} is the torch engine's"
     try:
         lower(network)
-        lower_optimizer(build_optimizer(settings.optimizer, network.parameters()))
+        optimizer = build_optimizer(settings.optimizer, network.parameters())
+        lower_optimizer(optimizer)
     except CannotLower as error:
         return str(error)
-    return None
+    changed = changed_by(build_schedule(settings.scheduler), optimizer)
+    return (
+        f"scheduler {settings.scheduler.name} changes {' and '.join(changed)} besides the learning rate"
+        if changed
+        else None
+    )
+
+
+def changed_by(schedule: Schedule | None, optimizer: torch.optim.Optimizer) -> list[str]:
+    """Options of an optimizer, besides its learning rate, that a schedule changes; found out by starting it."""
+    group = optimizer.param_groups[0]
+    before = {name: value for name, value in group.items() if name not in ("params", "lr")}
+    if schedule is not None:
+        schedule.start(optimizer, total_steps=100)
+    return [name for name, value in before.items() if group[name] != value]
 
 
 def build_task(settings: TrainSettings, jets: PreparedJets) -> JetClassifier:
@@ -177,7 +192,7 @@ def rehearse(settings: TrainSettings) -> None:
     optimizer = task.make_optimizer(task.model.parameters())
     try:
         if task.schedule is not None:
-            task.schedule.make(optimizer, **({"total_steps": 100} if task.schedule.needs_total_steps else {}))
+            task.schedule.start(optimizer, total_steps=100)
         build_trainer(settings, uses_torch=task.automatic_optimization, folder=Path(), callbacks=[])
     except (TypeError, ValueError, MisconfigurationException) as error:
         raise CommandError(str(error)) from error

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch.optim.lr_scheduler import LRScheduler
 
 
@@ -19,3 +20,7 @@ class Schedule:
     interval: Literal["epoch", "step"] = "epoch"
     monitor: str | None = None
     needs_total_steps: bool = False
+
+    def start(self, optimizer: torch.optim.Optimizer, *, total_steps: int) -> LRScheduler:
+        """Build the scheduler for a fit of `total_steps` optimizer steps."""
+        return self.make(optimizer, **({"total_steps": total_steps} if self.needs_total_steps else {}))

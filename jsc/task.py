@@ -177,10 +177,7 @@ class JetClassifier(pl.LightningModule):
         optimizer = self.make_optimizer(self.model.parameters())
         if self.schedule is None:
             return optimizer
-        arguments = {}
-        if self.schedule.needs_total_steps:
-            arguments["total_steps"] = int(self.trainer.estimated_stepping_batches)
-        scheduler = self.schedule.make(optimizer, **arguments)
+        scheduler = self.schedule.start(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
         if not self.automatic_optimization:  # FusedSteps steps it
             return [optimizer], [scheduler]
         return {

@@ -50,7 +50,7 @@ def test_schedulers_build(choice: str) -> None:
         optimizer = construct(
             settings_of().optimizer, params=build_model("jsc-tiny", num_features=2, num_classes=2).parameters()
         )
-        schedule.make(optimizer, **({"total_steps": 10} if schedule.needs_total_steps else {}))
+        schedule.start(optimizer, total_steps=10)
 
 
 @pytest.mark.parametrize("choice", [c for c in choices("trainer") if c != "gpu"])
@@ -75,12 +75,18 @@ def test_callbacks_and_loggers_build(group: str, tmp_path: Path) -> None:
         ("engine=auto", "fused", None),
         ("trainer.gradient_clip_val=1", "torch", "trainer.gradient_clip_val=1.0 is the torch engine's"),
         ("trainer.devices=2", "torch", "trainer.devices=2 is the torch engine's"),
+        ("scheduler=onecycle", "fused", None),
+        (
+            "scheduler=onecycle scheduler.cycle_momentum=true",
+            "torch",
+            "scheduler onecycle changes betas besides the learning rate",
+        ),
         ("trainer.precision=bf16-mixed", "torch", "trainer.precision=bf16-mixed is the torch engine's"),
     ],
 )
 def test_the_engine_is_chosen_and_said(override: str, engine: str, reason: str | None) -> None:
     network = build_model("jsc-tiny", num_features=16, num_classes=5)
-    assert choose_engine(settings_of(override), network) == (engine, reason)
+    assert choose_engine(settings_of(*override.split()), network) == (engine, reason)
 
 
 def test_an_engine_that_cannot_act_is_an_error() -> None:
