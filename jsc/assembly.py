@@ -133,6 +133,8 @@ def changed_by(schedule: Schedule | None, optimizer: torch.optim.Optimizer) -> l
 def build_task(settings: TrainSettings, jets: PreparedJets) -> JetClassifier:
     """The network, its optimizer and schedule; weights are drawn from torch's global generator."""
     network = build_network(settings.model, jets)
+    if settings.trainer.precision == "64-true":
+        network.double()  # Lightning would do so only after it had read a checkpoint's weights into float32
     engine, _ = choose_engine(settings, network)
     return JetClassifier(
         network,

@@ -93,8 +93,8 @@ class TrainBatches:
 class Stretch:
     """The rest of an epoch, for an engine that takes many optimizer steps at once and says how many it took.
 
-    `x_NF` and `labels_N` (int8) are the whole split, `rows_N` (int64) the epoch's rows in order. No dataclass: Lightning
-    would walk through its fields to convert each tensor.
+    `x_NF` and `labels_N` (int8) are the whole split, `rows_N` (int64) the epoch's rows in order. It is no dataclass:
+    Lightning would walk through its fields to convert each tensor.
     """
 
     def __init__(self, loader: "TrainStretches", rows_N: Tensor) -> None:
