@@ -150,7 +150,7 @@ def train(settings: TrainSettings, *, folder: Path, command: str, resume_from: P
         torch.set_num_threads(settings.trainer.num_threads)
         run.jets = jets_of(settings.dataset)
         run.task = build_task(settings, run.jets)
-        callbacks = [StopOnSignal(run.last_checkpoint), EpochRecorder(folder)]
+        callbacks = [EpochRecorder(folder), StopOnSignal(run.last_checkpoint)]
         trainer = build_trainer(
             settings, uses_torch=run.task.automatic_optimization, folder=folder, callbacks=callbacks
         )
