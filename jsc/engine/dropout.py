@@ -32,7 +32,7 @@ def dropout_key(seed: int, step: int, layer: int) -> int:
 
 
 def dropout_factors(*, seed: int, step: int, layer: int, rate: float, num_rows: int, width: int) -> Tensor:
-    """What dropout multiplies [num_rows, width] activations with, float64: 0 with probability `rate`, else 1 / (1 - rate)."""
+    """Dropout's factors, float64 [num_rows, width]: 0 with probability `rate`, else 1 / (1 - rate)."""
     key = dropout_key(seed, step, layer)
     elements = torch.arange(num_rows * width, dtype=torch.int64)
     bits = mix(mix((elements + (key & _MASK_32)) & _MASK_32) ^ (key >> 32))

@@ -17,7 +17,7 @@ from torch.nn.utils import parametrize
 from jsc.engine.dropout import CounterDropout
 
 
-class CannotLower(ValueError):
+class CannotLower(ValueError):  # noqa: N818  # what it says, in few words
     """The fused engine cannot run this; the message names the layer or option that forced it."""
 
 
@@ -134,6 +134,8 @@ def _check_parameters(model: nn.Module) -> torch.dtype:
             raise CannotLower(f"parameter {name} is {parameter.dtype}; the fused engine does float32 and float64")
         if parameter.dtype != parameters[0][1].dtype:
             raise CannotLower(f"parameter {name} is {parameter.dtype} but {parameters[0][0]} {parameters[0][1].dtype}")
+        if not parameter.is_contiguous():
+            raise CannotLower(f"parameter {name} is not contiguous in memory")
         if parameter._backward_hooks or parameter._post_accumulate_grad_hooks:
             raise CannotLower(f"parameter {name} has hooks, which the fused engine would not call")
     return parameters[0][1].dtype
