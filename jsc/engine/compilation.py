@@ -25,7 +25,7 @@ _LOCK_SECONDS = 300.0
 class Kernel:
     """A compiled function of any number of arguments that is on disk after its first compilation."""
 
-    def __init__(self, name: str, function: Callable[..., int]) -> None:
+    def __init__(self, name: str, function: Callable[..., Any]) -> None:
         self._name = name
         self._entry = _cached(function)
         self._ready: set[np.dtype[Any]] = set()
@@ -74,7 +74,7 @@ def _fingerprint() -> str:
     return digest.hexdigest()
 
 
-def _cached(function: Callable[..., int]) -> Any:
+def _cached(function: Callable[..., Any]) -> Any:
     options = {"nogil": True, "error_model": "numpy", "_nrt": False}
     try:
         return numba.njit(cache=True, **options)(function)

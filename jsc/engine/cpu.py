@@ -4,6 +4,7 @@ Shapes: N jets, F features, C classes, S optimizer steps, P parameters.
 """
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +37,7 @@ class Evaluation:
 
     @property
     def loss(self) -> float:
-        return self.loss_sum / self.weight_sum
+        return self.loss_sum / self.weight_sum if self.weight_sum else math.nan  # as torch says
 
 
 class FusedTrainer:
@@ -48,7 +49,7 @@ class FusedTrainer:
     """
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, *, loss: CrossEntropy, seed: int) -> None:
-        self._model = model
+        self.model = model
         self._optimizer = optimizer
         self._plan = lower(model)
         self._program = write_program(self._plan)

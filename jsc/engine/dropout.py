@@ -38,7 +38,7 @@ def dropout_factors(*, seed: int, step: int, layer: int, rate: float, num_rows: 
     bits = mix(mix((elements + (key & _MASK_32)) & _MASK_32) ^ (key >> 32))
     threshold = min(round(rate * 2**32), _MASK_32)
     factor = 1.0 / (1.0 - rate) if rate < 1.0 else 0.0
-    return torch.where(bits >= threshold, factor, 0.0).view(num_rows, width)
+    return (bits >= threshold).to(torch.float64).mul_(factor).view(num_rows, width)
 
 
 class CounterDropout(nn.Module):

@@ -118,10 +118,10 @@ def _gather(
             y = x_at + feature * stride + jet
             transpose(x, rows, first + jet, last, shift, num_features, feature, work, y, stride)
         for feature in range(whole, num_features):
-            y = np.uint64(x_at + feature * stride + jet)
+            start = np.uint64(x_at + feature * stride + jet)
             for lane in range(size):
                 row = rows[np.uint64(min(first + jet + lane, last))] + shift
-                work[y + np.uint64(lane)] = x[np.uint64(row * num_features + feature)]
+                work[start + np.uint64(lane)] = x[np.uint64(row * num_features + feature)]
         store(work, base + jet, splat(work, -1.0))
     is_good = True
     for jet in range(count):
@@ -490,7 +490,7 @@ def _cross_entropy(
                 losses = losses + select(is_jet, surprise * (smooth * class_weights[c]), 0.0)
             store(work, at, slope)
         right = right + select(predicted == label, splat(work, 1.0), 0.0)
-    return np.float64(total(losses)), np.int64(total(right))
+    return float(total(losses)), int(total(right))
 
 
 @compiled
@@ -550,7 +550,7 @@ def _train(
             is_good &= (rows[np.uint64(at)] >= 0) & (rows[np.uint64(at)] < len(labels))
         if not is_good:
             return STATUS_BAD_ROW
-        total_weight = np.float64(num_jets)
+        total_weight = float(num_jets)
         if len(class_weights) > num_classes:  # they are not all 1
             total_weight = 0.0
             for at in range(start, start + num_jets):
@@ -667,7 +667,7 @@ def _evaluate(
     return STATUS_DONE
 
 
-def make_run(fingerprint: str) -> Callable[..., int]:
+def make_run(fingerprint: str) -> Callable[..., Any]:
     """The function to compile; `fingerprint` tells versions of these sources apart."""
 
     def run(
@@ -676,7 +676,7 @@ def make_run(fingerprint: str) -> Callable[..., int]:
         theta: Any, gradient: Any, moment_1: Any, moment_2: Any, running: Any, tracked: Any, stats: Any, work: Any,
         class_weights: Any, smoothing: float, optimizer: int, hyper: Any, steps_before: int, seed: Any,
         losses: Any, num_correct: Any, logits: Any,
-    ) -> int:  # fmt: skip
+    ) -> Any:  # fmt: skip
         """Train, or evaluate; returns a STATUS_ code. One function, so that there is one compilation.
 
         Training takes an optimizer step for each learning rate, on consecutive batches of `rows`. Evaluation takes jet

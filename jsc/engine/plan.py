@@ -143,7 +143,7 @@ def _check_parameters(model: nn.Module) -> torch.dtype:
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, CounterDropout) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, tuple(_MODULES)) or super().is_leaf_module(m, module_qualified_name)
 
 
 @contextmanager
@@ -202,7 +202,7 @@ def _lower_node(node: fx.Node, model: nn.Module) -> list[Layer]:
     kind = _FUNCTIONS.get(node.target)
     if kind is None or not isinstance(node.args[0] if node.args else None, fx.Node):
         raise CannotLower(f"{what} is not one that the fused engine knows")
-    options = {**dict(zip(_OPTIONS.get(kind, ()), node.args[1:], strict=False)), **node.kwargs}
+    options: dict[str, Any] = {**dict(zip(_OPTIONS.get(kind, ()), node.args[1:], strict=False)), **node.kwargs}
     options.pop("inplace", None)
     if len(node.args) > 1 + len(_OPTIONS.get(kind, ())) or set(options) - set(_OPTIONS.get(kind, ())):
         raise CannotLower(f"{what} has options that the fused engine does not know: {sorted(options)}")
