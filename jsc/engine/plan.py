@@ -4,6 +4,7 @@ Adding a layer: a dataclass here, a rule in `_lower_module` (or `_FUNCTIONS`), i
 its arithmetic in `jsc.engine.kernels`.
 """
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -141,6 +142,9 @@ def _check_parameters(model: nn.Module) -> torch.dtype:
     return parameters[0][1].dtype
 
 
+_TRACING = threading.Lock()  # while it traces, fx patches torch for the whole process
+
+
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, tuple(_MODULES)) or super().is_leaf_module(m, module_qualified_name)
@@ -159,7 +163,7 @@ def _modes_kept(model: nn.Module) -> Iterator[None]:
 def _chain(model: nn.Module) -> list[fx.Node]:
     """The nodes between the input and the output, each of which must feed the next and nothing else."""
     graphs = []
-    with _modes_kept(model):
+    with _TRACING, _modes_kept(model):
         for training in (True, False):
             model.train(training)
             try:
