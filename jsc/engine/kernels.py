@@ -47,7 +47,7 @@ _gradient_1x4, _gradient_2x4, _gradient_4x4 = (make_gradient_tile(rows, 4) for r
 _gradient_1x1 = make_gradient_tile(1, 1)
 
 
-@compiled  # type: ignore[untyped-decorator]  # Numba publishes no types
+@compiled
 def _product(
     theta: Any, weight: int, weight_row: int, weight_k: int, num_rows: int, depth: int, bias: int, slope: float,
     work: Any, x: int, y: int, stride: int, num_vectors: int,
@@ -74,7 +74,7 @@ def _product(
                 row += 1
 
 
-@compiled  # type: ignore[untyped-decorator]  # Numba publishes no types
+@compiled
 def _weight_gradient(
     gradient: Any, weight: int, num_out: int, num_in: int, work: Any, dy: int, x: int, stride: int, num_vectors: int
 ) -> None:
@@ -100,7 +100,7 @@ def _weight_gradient(
         row += now
 
 
-@compiled  # type: ignore[untyped-decorator]  # Numba publishes no types
+@compiled
 def _gather(
     x: Any, labels: Any, rows: Any, first: int, shift: int, count: int, num_features: int, num_classes: int,
     work: Any, base: int, stride: int,
@@ -118,10 +118,10 @@ def _gather(
             y = x_at + feature * stride + jet
             transpose(x, rows, first + jet, last, shift, num_features, feature, work, y, stride)
         for feature in range(whole, num_features):
-            y = np.uint64(x_at + feature * stride + jet)
+            start = np.uint64(x_at + feature * stride + jet)
             for lane in range(size):
                 row = rows[np.uint64(min(first + jet + lane, last))] + shift
-                work[y + np.uint64(lane)] = x[np.uint64(row * num_features + feature)]
+                work[start + np.uint64(lane)] = x[np.uint64(row * num_features + feature)]
         store(work, base + jet, splat(work, -1.0))
     is_good = True
     for jet in range(count):
@@ -131,7 +131,7 @@ def _gather(
     return is_good
 
 
-@compiled  # type: ignore[untyped-decorator]  # Numba publishes no types
+@compiled
 def _prefetch(x: Any, labels: Any, rows: Any, begin: int, end: int, num_features: int) -> None:
     """Ask for the jets `rows[begin:end]`, so that main memory works while the core computes."""
     for at in range(begin, min(end, len(rows))):
@@ -141,7 +141,7 @@ def _prefetch(x: Any, labels: Any, rows: Any, begin: int, end: int, num_features
         prefetch(labels, row)
 
 
-@compiled  # type: ignore[untyped-decorator]  # Numba publishes no types
+@compiled
 def _batch_norm_apply(
     ops: Any, constants: Any, k: int, theta: Any, stats: Any, work: Any, base: int, stride: int, num_vectors: int
 ) -> None:
@@ -161,7 +161,7 @@ def _batch_norm_apply(
             store(work, y + jet, select(value <= 0.0, value * slope, value))
 
 
-@compiled  # type: ignore[untyped-decorator]  # Numba publishes no types
+@compiled
 def _batch_norm_block(
     ops: Any, k: int, stats: Any, work: Any, base: int, stride: int, count: int, num_before: int
 ) -> None:
@@ -196,7 +196,7 @@ def _batch_norm_block(
         stats[at + p.SQUARES * width + feature] = square
 
 
-@compiled  # type: ignore[untyped-decorator]  # Numba publishes no types
+@compiled
 def _batch_norm_finish(
     ops: Any, constants: Any, k: int, stats: Any, running: Any, tracked: Any, step: int, num_jets: int
 ) -> None:
@@ -215,7 +215,7 @@ def _batch_norm_finish(
         running[var_at] = (1.0 - momentum) * running[var_at] + momentum * (square / (num_jets - 1))
 
 
-@compiled  # type: ignore[untyped-decorator]  # Numba publishes no types
+@compiled
 def _batch_norm_backward_sums(
     ops: Any, constants: Any, k: int, stats: Any, work: Any, base: int, stride: int, num_vectors: int
 ) -> None:
@@ -239,7 +239,7 @@ def _batch_norm_backward_sums(
         stats[at + p.SUM_DYX * width + feature] += total(sum_dyx)
 
 
-@compiled  # type: ignore[untyped-decorator]  # Numba publishes no types
+@compiled
 def _batch_norm_gradient(ops: Any, k: int, stats: Any, gradient: Any) -> None:
     width, at, weight, bias = ops[k, p.NUM_OUT], ops[k, p.STATS], ops[k, p.WEIGHT], ops[k, p.BIAS]
     for feature in range(width):
@@ -250,7 +250,7 @@ def _batch_norm_gradient(ops: Any, k: int, stats: Any, gradient: Any) -> None:
             gradient[bias + feature] = stats[at + p.SUM_DY * width + feature]
 
 
-@compiled  # type: ignore[untyped-decorator]  # Numba publishes no types
+@compiled
 def _batch_norm_backward_apply(
     ops: Any, k: int, theta: Any, stats: Any, work: Any, base: int, stride: int, count: int, num_jets: int
 ) -> None:
@@ -276,7 +276,7 @@ def _batch_norm_backward_apply(
             store(work, dy + whole, first_lanes(dx, count - whole))
 
 
-@compiled  # type: ignore[untyped-decorator]  # Numba publishes no types
+@compiled
 def _linear_backward(
     ops: Any, constants: Any, k: int, theta: Any, gradient: Any, work: Any, base: int, stride: int, num_vectors: int
 ) -> None:
@@ -300,7 +300,7 @@ def _linear_backward(
         _product(theta, weight, 1, num_in, num_in, num_out, -1, 1.0, work, dy, dx, stride, num_vectors)
 
 
-@compiled  # type: ignore[untyped-decorator]  # Numba publishes no types
+@compiled
 def _gelu_slope(kind: int, x: Any) -> Any:
     if kind == p.GELU:
         return (erf(x * np.sqrt(0.5)) + 1.0) * 0.5 + x * exp(x * x * -0.5) * (1.0 / np.sqrt(2.0 * np.pi))
@@ -310,10 +310,8 @@ def _gelu_slope(kind: int, x: Any) -> Any:
     return (inner + 1.0) * 0.5 + x * 0.5 * (1.0 - inner * inner) * inner_slope
 
 
-@compiled  # type: ignore[untyped-decorator]  # Numba publishes no types
-def _elementwise(
-    ops: Any, constants: Any, k: int, work: Any, base: int, stride: int, num_vectors: int
-) -> None:
+@compiled
+def _elementwise(ops: Any, constants: Any, k: int, work: Any, base: int, stride: int, num_vectors: int) -> None:
     """An activation that stands alone."""
     kind, slope = ops[k, p.KIND], constants[k, p.SLOPE]
     size = lanes(work)
@@ -336,7 +334,7 @@ def _elementwise(
             store(work, y + jet, value)
 
 
-@compiled  # type: ignore[untyped-decorator]  # Numba publishes no types
+@compiled
 def _elementwise_backward(
     ops: Any, constants: Any, k: int, work: Any, base: int, stride: int, num_vectors: int
 ) -> None:
@@ -361,7 +359,7 @@ def _elementwise_backward(
             store(work, dy + jet, value)
 
 
-@compiled  # type: ignore[untyped-decorator]  # Numba publishes no types
+@compiled
 def _mix(bits: Any) -> Any:
     """See `jsc.engine.dropout.mix`, which says where this is from; arithmetic modulo 2^32."""
     bits = (bits ^ (bits >> 16)) * 0x7FEB352D & 0xFFFFFFFF
@@ -369,7 +367,7 @@ def _mix(bits: Any) -> Any:
     return bits ^ (bits >> 16)
 
 
-@compiled  # type: ignore[untyped-decorator]  # Numba publishes no types
+@compiled
 def _mix_64(key: Any) -> Any:
     """See `jsc.engine.dropout.mix_64`."""
     key = (key ^ (key >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -377,7 +375,7 @@ def _mix_64(key: Any) -> Any:
     return key ^ (key >> np.uint64(31))
 
 
-@compiled  # type: ignore[untyped-decorator]  # Numba publishes no types
+@compiled
 def _dropout(
     ops: Any, constants: Any, k: int, seed: Any, step: int, work: Any, base: int, stride: int, first: int,
     num_vectors: int,
@@ -401,7 +399,7 @@ def _dropout(
             store(work, y + jet, load(work, x + jet) * multiplier)
 
 
-@compiled  # type: ignore[untyped-decorator]  # Numba publishes no types
+@compiled
 def _dropout_backward(ops: Any, k: int, work: Any, base: int, stride: int, num_vectors: int) -> None:
     size = lanes(work)
     for feature in range(ops[k, p.NUM_OUT]):
@@ -411,7 +409,7 @@ def _dropout_backward(ops: Any, k: int, work: Any, base: int, stride: int, num_v
             store(work, dy + jet, load(work, dy + jet) * load(work, kept + jet))
 
 
-@compiled  # type: ignore[untyped-decorator]  # Numba publishes no types
+@compiled
 def _forward(
     ops: Any, constants: Any, k: int, theta: Any, stats: Any, seed: Any, step: int, work: Any, base: int, stride: int,
     first: int, num_vectors: int,
@@ -430,7 +428,7 @@ def _forward(
         _elementwise(ops, constants, k, work, base, stride, num_vectors)
 
 
-@compiled  # type: ignore[untyped-decorator]  # Numba publishes no types
+@compiled
 def _backward(
     ops: Any, constants: Any, k: int, theta: Any, gradient: Any, stats: Any, work: Any, base: int, stride: int,
     num_vectors: int,
@@ -446,7 +444,7 @@ def _backward(
         _elementwise_backward(ops, constants, k, work, base, stride, num_vectors)
 
 
-@compiled  # type: ignore[untyped-decorator]  # Numba publishes no types
+@compiled
 def _cross_entropy(
     num_classes: int, class_weights: Any, smoothing: float, total_weight: float, work: Any, base: int, stride: int,
     logits: int, dlogits: int, num_vectors: int,
@@ -492,10 +490,10 @@ def _cross_entropy(
                 losses = losses + select(is_jet, surprise * (smooth * class_weights[c]), 0.0)
             store(work, at, slope)
         right = right + select(predicted == label, splat(work, 1.0), 0.0)
-    return np.float64(total(losses)), np.int64(total(right))
+    return float(total(losses)), int(total(right))
 
 
-@compiled  # type: ignore[untyped-decorator]  # Numba publishes no types
+@compiled
 def _adam(
     theta: Any, gradient: Any, moment_1: Any, moment_2: Any, hyper: Any, decoupled: bool, lr: float, step: int
 ) -> None:
@@ -517,7 +515,7 @@ def _adam(
         store(theta, at, w - m * rate / (square_root(v) / root_correction + eps))
 
 
-@compiled  # type: ignore[untyped-decorator]  # Numba publishes no types
+@compiled
 def _sgd(theta: Any, gradient: Any, buffer: Any, hyper: Any, nesterov: bool, lr: float, is_first: bool) -> None:
     momentum, dampening, decay = hyper[0], hyper[1], hyper[2]
     for at in range(0, len(theta), lanes(theta)):
@@ -530,7 +528,7 @@ def _sgd(theta: Any, gradient: Any, buffer: Any, hyper: Any, nesterov: bool, lr:
         store(theta, at, w - g * lr)
 
 
-@inlined  # type: ignore[untyped-decorator]  # Numba publishes no types
+@inlined
 def _train(
     x: Any, labels: Any, rows: Any, batch_size: int, learning_rates: Any, first_step: int,
     ops: Any, constants: Any, segments: Any, shape: Any,
@@ -552,7 +550,7 @@ def _train(
             is_good &= (rows[np.uint64(at)] >= 0) & (rows[np.uint64(at)] < len(labels))
         if not is_good:
             return STATUS_BAD_ROW
-        total_weight = np.float64(num_jets)
+        total_weight = float(num_jets)
         if len(class_weights) > num_classes:  # they are not all 1
             total_weight = 0.0
             for at in range(start, start + num_jets):
@@ -630,7 +628,7 @@ def _train(
     return STATUS_DONE
 
 
-@inlined  # type: ignore[untyped-decorator]  # Numba publishes no types
+@inlined
 def _evaluate(
     x: Any, labels: Any, rows: Any, ops: Any, constants: Any, shape: Any, theta: Any, running: Any, stats: Any,
     work: Any, class_weights: Any, smoothing: float, losses: Any, num_correct: Any, logits: Any,
@@ -669,7 +667,7 @@ def _evaluate(
     return STATUS_DONE
 
 
-def make_run(fingerprint: str) -> Callable[..., int]:
+def make_run(fingerprint: str) -> Callable[..., Any]:
     """The function to compile; `fingerprint` tells versions of these sources apart."""
 
     def run(
@@ -678,7 +676,7 @@ def make_run(fingerprint: str) -> Callable[..., int]:
         theta: Any, gradient: Any, moment_1: Any, moment_2: Any, running: Any, tracked: Any, stats: Any, work: Any,
         class_weights: Any, smoothing: float, optimizer: int, hyper: Any, steps_before: int, seed: Any,
         losses: Any, num_correct: Any, logits: Any,
-    ) -> int:  # fmt: skip
+    ) -> Any:  # fmt: skip
         """Train, or evaluate; returns a STATUS_ code. One function, so that there is one compilation.
 
         Training takes an optimizer step for each learning rate, on consecutive batches of `rows`. Evaluation takes jet

@@ -4,6 +4,7 @@ Adding a layer: a dataclass here, a rule in `_lower_module` (or `_FUNCTIONS`), i
 its arithmetic in `jsc.engine.kernels`.
 """
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from torch.nn.utils import parametrize
 from jsc.engine.dropout import CounterDropout
 
 
-class CannotLower(ValueError):
+class CannotLower(ValueError):  # noqa: N818  # what it says, in few words
     """The fused engine cannot run this; the message names the layer or option that forced it."""
 
 
@@ -134,14 +135,19 @@ def _check_parameters(model: nn.Module) -> torch.dtype:
             raise CannotLower(f"parameter {name} is {parameter.dtype}; the fused engine does float32 and float64")
         if parameter.dtype != parameters[0][1].dtype:
             raise CannotLower(f"parameter {name} is {parameter.dtype} but {parameters[0][0]} {parameters[0][1].dtype}")
+        if not parameter.is_contiguous():
+            raise CannotLower(f"parameter {name} is not contiguous in memory")
         if parameter._backward_hooks or parameter._post_accumulate_grad_hooks:
             raise CannotLower(f"parameter {name} has hooks, which the fused engine would not call")
     return parameters[0][1].dtype
 
 
+_TRACING = threading.Lock()  # while it traces, fx patches torch for the whole process
+
+
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, CounterDropout) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, tuple(_MODULES)) or super().is_leaf_module(m, module_qualified_name)
 
 
 @contextmanager
@@ -157,7 +163,7 @@ def _modes_kept(model: nn.Module) -> Iterator[None]:
 def _chain(model: nn.Module) -> list[fx.Node]:
     """The nodes between the input and the output, each of which must feed the next and nothing else."""
     graphs = []
-    with _modes_kept(model):
+    with _TRACING, _modes_kept(model):
         for training in (True, False):
             model.train(training)
             try:
@@ -200,7 +206,7 @@ def _lower_node(node: fx.Node, model: nn.Module) -> list[Layer]:
     kind = _FUNCTIONS.get(node.target)
     if kind is None or not isinstance(node.args[0] if node.args else None, fx.Node):
         raise CannotLower(f"{what} is not one that the fused engine knows")
-    options = {**dict(zip(_OPTIONS.get(kind, ()), node.args[1:], strict=False)), **node.kwargs}
+    options: dict[str, Any] = {**dict(zip(_OPTIONS.get(kind, ()), node.args[1:], strict=False)), **node.kwargs}
     options.pop("inplace", None)
     if len(node.args) > 1 + len(_OPTIONS.get(kind, ())) or set(options) - set(_OPTIONS.get(kind, ())):
         raise CannotLower(f"{what} has options that the fused engine does not know: {sorted(options)}")
