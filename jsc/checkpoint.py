@@ -72,10 +72,10 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], path: Path) ->
     missing, unknown = sorted(expected.keys() - stripped.keys()), sorted(stripped.keys() - expected.keys())
     misshapen = [
         f"{name} is {tuple(stripped[name].shape)} there and {tuple(expected[name].shape)} in the model"
-        for name in expected.keys() & stripped.keys()
-        if stripped[name].shape != expected[name].shape
+        for name in expected
+        if name in stripped and stripped[name].shape != expected[name].shape
     ]
-    faults = [*(f"{n} is missing" for n in missing), *(f"{n} is unknown" for n in unknown), *misshapen]
+    faults = [*misshapen, *(f"{n} is missing" for n in missing), *(f"{n} is unknown" for n in unknown)]
     if faults:
         raise CheckpointError(f"{path} does not fit the model: {'; '.join(faults[:6])}. Give the right one with model=")
     model.load_state_dict(stripped)
