@@ -375,7 +375,8 @@ def as_markdown(timings: list[Timing], facts: dict[str, str], source: str, num_r
         "# Engines",
         "",
         "Microseconds an optimizer step (Adam), and in brackets how many times that of fused. "
-        f"One core; jets: {source}; medians of {num_repeats} interleaved repeats; `python -m benchmarks.engines` says what each engine is.",
+        f"One core; jets: {source}; medians of {num_repeats} interleaved repeats; "
+        "`python -m benchmarks.engines` says what each engine is.",
         "",
         "; ".join(f"{name} {value}" for name, value in facts.items()),
         "",

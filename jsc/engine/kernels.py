@@ -132,13 +132,14 @@ def _gather(
 
 
 @compiled
-def _prefetch(x: Any, labels: Any, rows: Any, begin: int, end: int, num_features: int) -> None:
-    """Ask for the jets `rows[begin:end]`, so that main memory works while the core computes."""
+def _prefetch(x: Any, labels: Any, rows: Any, begin: int, end: int, num_features: int) -> int:
+    """Ask for the jets `rows[begin:end]`, so that main memory works while the core computes; returns `end`."""
     for at in range(begin, min(end, len(rows))):
         row = rows[np.uint64(at)]
         prefetch(x, row * num_features)
         prefetch(x, row * num_features + num_features - 1)
         prefetch(labels, row)
+    return end
 
 
 @compiled
@@ -540,7 +541,7 @@ def _train(
     size = lanes(work)
     num_segments = len(segments) - 1
     num_ops = len(ops)
-    num_pauses = 2 * num_ops + 1  # occasions within a step to ask for the next step's jets
+    num_pauses = 2 * (num_ops + num_segments) - 1  # occasions within a step to ask for the next step's jets
     for step in range(len(learning_rates)):
         start = step * batch_size
         num_jets = min(batch_size, len(rows) - start)
@@ -577,11 +578,11 @@ def _train(
                     if num_blocks > 1:
                         _prefetch(x, labels, rows, start + first + count, start + first + 2 * count, num_features)
                 for k in range(begin, end):
-                    _prefetch(x, labels, rows, ahead, ahead + quota, num_features)
-                    ahead += quota
+                    ahead = _prefetch(x, labels, rows, ahead, ahead + quota, num_features)
                     _forward(
                         ops, constants, k, theta, stats, seed, first_step + step, work, base, stride, first, num_vectors
                     )
+                ahead = _prefetch(x, labels, rows, ahead, ahead + quota, num_features)
                 if not is_last:
                     _batch_norm_block(ops, end, stats, work, base, stride, count, first)
                     continue
@@ -593,8 +594,7 @@ def _train(
                 right += block_right
                 for k in range(end - 1, begin - 1, -1):
                     if ops[k, p.NEEDS_DY]:
-                        _prefetch(x, labels, rows, ahead, ahead + quota, num_features)
-                        ahead += quota
+                        ahead = _prefetch(x, labels, rows, ahead, ahead + quota, num_features)
                         _backward(ops, constants, k, theta, gradient, stats, work, base, stride, num_vectors)
             if not is_good:
                 return STATUS_BAD_LABEL
@@ -610,13 +610,14 @@ def _train(
                 base = index * block_size
                 count = min(block, num_jets - index * block)
                 num_vectors = (count + size - 1) // size
+                ahead = _prefetch(x, labels, rows, ahead, ahead + quota, num_features)
                 _batch_norm_backward_apply(ops, end, theta, stats, work, base, stride, count, num_jets)
                 for k in range(end - 1, begin - 1, -1):
                     if ops[k, p.NEEDS_DY]:
-                        _prefetch(x, labels, rows, ahead, ahead + quota, num_features)
-                        ahead += quota
+                        ahead = _prefetch(x, labels, rows, ahead, ahead + quota, num_features)
                         _backward(ops, constants, k, theta, gradient, stats, work, base, stride, num_vectors)
 
+        ahead = _prefetch(x, labels, rows, ahead, ahead + quota, num_features)
         steps_now = steps_before + step + 1
         lr = learning_rates[step]
         if optimizer == p.ADAM or optimizer == p.ADAMW:

@@ -10,6 +10,7 @@ import logging, sys
 import numpy as np, torch
 logging.basicConfig(level=logging.INFO, stream=sys.stdout)
 from jsc.engine import CrossEntropy, FusedTrainer
+torch.manual_seed(0)
 model = torch.nn.Sequential(torch.nn.Linear(3, 2))
 trainer = FusedTrainer(model, torch.optim.SGD(model.parameters(), lr=0.1), loss=CrossEntropy(), seed=0)
 print(trainer.evaluate(np.zeros((4, 3), np.float32), np.zeros(4, np.int8)).num_correct)
