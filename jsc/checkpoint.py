@@ -25,7 +25,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any | None = None) -> None:
         content = io.BytesIO()
         torch.save(checkpoint, content)
-        write_atomically(Path(path), content.getvalue())
+        write_atomically(Path(path), content.getvalue(), durable=False)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from jsc.results import (
     RunResult,
     Status,
     TestResult,
+    make_durable,
     read_metrics,
     write_record,
 )
@@ -165,6 +166,7 @@ def train(settings: TrainSettings, *, folder: Path, command: str, resume_from: P
         write_record(folder / RESULT_FILE, run.record("failed", f"{type(error).__name__}: {error}"))
         raise
     result = run.record(status)
+    make_durable(folder)
     write_record(folder / RESULT_FILE, result)
     log.info(console.result_table(result))
     return result

@@ -19,7 +19,7 @@ from torch import nn
 
 from jsc.assembly import jets_of
 from jsc.checkpoint import read_checkpoint
-from jsc.datasets.datamodule import EpochOrder
+from jsc.datasets.epoch_order import EpochOrder
 from jsc.models import build_model
 from jsc.results import RunResult, read_metrics, read_predictions, read_result, read_test
 from tests.conftest import QUICK, settings_of

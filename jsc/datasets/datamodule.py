@@ -14,30 +14,11 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from jsc.datasets.epoch_order import EpochOrder
 from jsc.datasets.prepared import PreparedJets, Split
 
 Batch = tuple[Tensor, Tensor]
 """(x_BF, y_B): standardised features in the run's precision, and int64 class indices."""
-
-
-class EpochOrder:
-    """The order in which an epoch visits the training jets: a permutation drawn from (seed, epoch) alone.
-
-    Bears the `set_epoch` that Lightning calls on samplers.
-    """
-
-    def __init__(self, num_jets: int, *, seed: int) -> None:
-        self.num_jets = num_jets
-        self.seed = seed
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def rows_N(self) -> Tensor:  # noqa: N802  # bears its shape
-        """int64 [N], on the CPU, so that every device visits the jets in the same order."""
-        # NumPy hashes both numbers into its state; torch's CPU generator would take 32 bits of one.
-        return torch.from_numpy(np.random.default_rng((self.seed, self.epoch)).permutation(self.num_jets))
 
 
 class TrainBatches:
