@@ -18,7 +18,7 @@ from jsc.engine import kernels
 _log = logging.getLogger(__name__)
 
 # Numba notices a changed file only if it is the entry function's own; these decide over what is compiled, too.
-_SOURCES = ("elementary.py", "kernels.py", "program.py", "tiles.py", "vectors.py")
+_SOURCES = ("elementary.py", "kernels.py", "layers.py", "program.py", "tiles.py", "vectors.py")
 _LOCK_SECONDS = 300.0
 
 

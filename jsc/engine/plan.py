@@ -1,7 +1,7 @@
 """What a network computes, as a short typed list of layers: lowered from a torch.fx trace, or refused with a reason.
 
 Adding a layer: a dataclass here, a rule in `_lower_module` (or `_FUNCTIONS`), its numbers in `jsc.engine.program`,
-its arithmetic in `jsc.engine.kernels`.
+its arithmetic in `jsc.engine.layers`.
 """
 
 import threading
@@ -20,6 +20,9 @@ from jsc.engine.dropout import CounterDropout
 
 class CannotLower(ValueError):  # noqa: N818  # what it says, in few words
     """The fused engine cannot run this; the message names the layer or option that forced it."""
+
+
+MAX_CLASSES = 127  # a label is one byte
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,8 @@ def lower(model: nn.Module) -> Plan:
         layers.extend(_lower_node(node, model))
     _check_all_used(model, layers)
     widths = _widths(layers)
+    if widths[-1] > MAX_CLASSES:
+        raise CannotLower(f"the model has {widths[-1]} classes; the fused engine does at most {MAX_CLASSES}")
     return Plan(tuple(layers), num_features=widths[0], num_classes=widths[-1], dtype=dtype)
 
 
@@ -242,10 +247,10 @@ def _lower_linear(name: str, module: nn.Linear, model: nn.Module, what: str) -> 
 
 
 def _lower_batch_norm(name: str, module: nn.BatchNorm1d, model: nn.Module, what: str) -> list[Layer]:
-    if not module.track_running_stats or module.running_mean is None or module.running_var is None:
+    if None in (module.running_mean, module.running_var, module.num_batches_tracked):
         raise CannotLower(f"{what} keeps no running statistics, so that a jet's score depends on its batch")
     for buffer in (module.running_mean, module.running_var):
-        if buffer.dtype != next(model.parameters()).dtype:
+        if buffer is not None and buffer.dtype != next(model.parameters()).dtype:
             raise CannotLower(f"{what} keeps its running statistics in {buffer.dtype}")
     return [BatchNorm(name, module.num_features, module.eps, module.momentum, module.affine)]
 

@@ -161,6 +161,7 @@ def unused() -> nn.Module:
         (nn.Sequential(nn.ReLU()), "the model has no parameters"),
         (nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(5)), "layer 1 expects 5 features and gets 4"),
         (nn.Sequential(nn.BatchNorm1d(3, track_running_stats=False)), "keeps no running statistics"),
+        (nn.Sequential(nn.Linear(3, 128)), "the model has 128 classes; the fused engine does at most 127"),
         (nn.Sequential(nn.Flatten(0), nn.Linear(3, 3)), r"layer 0 \(Flatten\) flattens dimensions 0 to -1"),
         (nn.Sequential(nn.Linear(3, 3).half()), "parameter 0.weight is torch.float16"),
         (nn.Sequential(nn.Linear(3, 3, device="meta")), "parameter 0.weight is on meta"),
