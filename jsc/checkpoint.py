@@ -30,10 +30,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 @dataclass(frozen=True)
 class StoredModel:
-    """Weights, and for a checkpoint of jsc's the hyperparameters that it was trained with."""
+    """Weights, and for a checkpoint of jsc's the hyperparameters and the epoch, counted from 0, that they are of."""
 
     weights: dict[str, Tensor]
-    hyper_parameters: dict[str, Any] | None
+    hyper_parameters: dict[str, Any] | None = None
+    epoch: int | None = None
 
 
 def read_checkpoint(path: Path) -> StoredModel:
@@ -45,18 +46,18 @@ def read_checkpoint(path: Path) -> StoredModel:
         raise CheckpointError(f"{path}: there is no such file; give a .ckpt, .pt, .pth or .safetensors file")
     try:
         if path.suffix == ".safetensors":
-            return StoredModel(safetensors.torch.load_file(path), None)
+            return StoredModel(safetensors.torch.load_file(path))
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever the pickle and safetensors readers raise on a file that is none
         raise CheckpointError(f"{path}: not a readable checkpoint ({error})") from error
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path}: holds a {type(content).__name__}, not a state dict")
     if "state_dict" not in content:
-        return StoredModel(dict(content), None)
+        return StoredModel(dict(content))
     hyper_parameters = content.get("hyper_parameters")
     if not isinstance(hyper_parameters, Mapping) or "settings" not in hyper_parameters:  # not one of ours
-        return StoredModel(dict(content["state_dict"]), None)
-    return StoredModel(dict(content["state_dict"]), dict(hyper_parameters))
+        return StoredModel(dict(content["state_dict"]))
+    return StoredModel(dict(content["state_dict"]), dict(hyper_parameters), int(content["epoch"]))
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
