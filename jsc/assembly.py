@@ -197,4 +197,4 @@ def rehearse(settings: TrainSettings) -> None:
             task.schedule.start(optimizer, total_steps=100)
         build_trainer(settings, uses_torch=task.automatic_optimization, folder=Path(), callbacks=[])
     except (TypeError, ValueError, MisconfigurationException) as error:
-        raise CommandError(str(error)) from error
+        raise CommandError(f"trainer or scheduler: {error}") from error
