@@ -23,6 +23,8 @@ def summary(rows: Sequence[SweepRow], folder: Path) -> str:
 
 
 def _shown(table: Table) -> str:
-    text = console.table(table.caption, table.header, table.rows[:MAX_ROWS])
+    columns = [i for i, name in enumerate(table.header) if name != "folder"]  # readable from what varied
+    rows = [[row[i] for i in columns] for row in table.rows[:MAX_ROWS]]
+    text = console.table(table.caption, [table.header[i] for i in columns], rows)
     hidden = len(table.rows) - MAX_ROWS
     return text if hidden <= 0 else f"{text}\n... and {hidden} more rows in {MARKDOWN_FILE}"
