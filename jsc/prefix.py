@@ -90,9 +90,7 @@ def adopt_run(source: Path, target: Path, settings: TrainSettings) -> None:
     `last.ckpt` comes last: without it the target starts from the beginning.
     """
     epochs = read_metrics(source)
-    log.info(
-        "Epochs 1 to %d are those of %s: the same settings but for trainer.max_epochs.", len(epochs), source.name
-    )
+    log.info("Epochs 1 to %d are those of %s: the same settings but for trainer.max_epochs.", len(epochs), source.name)
     shutil.copyfile(source / METRICS_FILE, target / METRICS_FILE)
     for events in sorted(source.glob("events.out.tfevents.*")):
         _copy_events(events, target / events.name)

@@ -6,7 +6,15 @@ from pathlib import Path
 
 from jsc import console
 from jsc.reporting.document import Table
-from jsc.reporting.sweep_table import MARKDOWN_FILE, SweepRow, best_row, group_table, job_table, status_line, varied_keys
+from jsc.reporting.sweep_table import (
+    MARKDOWN_FILE,
+    SweepRow,
+    best_row,
+    group_table,
+    job_table,
+    status_line,
+    varied_keys,
+)
 
 MAX_ROWS = 40  # of a table on the console; the files hold all
 

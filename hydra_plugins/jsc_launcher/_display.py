@@ -51,7 +51,9 @@ class Display:
         if self._live is None or failed:
             result = job.result()
             score = f", validation loss {result.val_loss:.4f}" if result is not None and result.val_loss else ""
-            log.info("%s: %s%s in %.1f s; %s", job.folder.name, status.replace("_", " "), score, seconds, self.summary())
+            log.info(
+                "%s: %s%s in %.1f s; %s", job.folder.name, status.replace("_", " "), score, seconds, self.summary()
+            )
 
     def summary(self) -> str:
         """`12 of 32 done, 1 failed, about 40 s left`."""

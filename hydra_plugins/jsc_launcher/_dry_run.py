@@ -63,7 +63,7 @@ def epoch_seconds(settings: TrainSettings) -> float:
         root.setLevel(logging.WARNING)
         try:
             with tempfile.TemporaryDirectory() as folder:
-                quiet = {"trainer": trainer, "callbacks": {}, "logger": {}}
+                quiet = {"trainer": trainer, "callbacks": {**settings.callbacks, "progress": None}, "logger": {}}
                 train(settings.model_copy(update=quiet), folder=Path(folder), command="")
                 seconds = [row.seconds for row in read_metrics(Path(folder))]
         finally:

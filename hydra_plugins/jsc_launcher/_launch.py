@@ -103,7 +103,7 @@ def _hydra_config(config: DictConfig) -> Iterator[None]:
 def _job(config: DictConfig) -> Job:
     plain = OmegaConf.to_container(config, resolve=False)
     assert isinstance(plain, dict)
-    overrides = tuple(str(o) for o in config.hydra.overrides.task)
+    overrides = tuple(_words(config, "task"))
     return Job(
         num=config.hydra.job.num,
         overrides=overrides,
@@ -111,6 +111,12 @@ def _job(config: DictConfig) -> Job:
         settings=console.flat({str(k): v for k, v in plain.items() if k not in ("hydra", "sweep", "resume")}),
         command=command_of(overrides),
     )
+
+
+def _words(config: DictConfig, kind: str) -> list[str]:
+    """Overrides as they were typed, `${...}` included."""
+    words = OmegaConf.to_container(config.hydra.overrides[kind], resolve=False)
+    return [str(word) for word in words or ()]
 
 
 @dataclass
@@ -127,9 +133,8 @@ class _Launch:
         launcher = self.launcher
         assert launcher.config is not None
         self.is_training = launcher.task_function is train_main
-        overrides = launcher.config.hydra.overrides
-        words = [*overrides.hydra, *overrides.task]
-        words = [str(word) for word in words if not str(word).startswith("hydra.mode=")]
+        words = [*_words(launcher.config, "hydra"), *_words(launcher.config, "task")]
+        words = [word for word in words if not word.startswith("hydra.mode=")]
         resumes = OmegaConf.select(launcher.config, "sweep.resume") is not None
         if launcher.sweep is None:
             launcher.sweep = Sweep(self.folder, words)

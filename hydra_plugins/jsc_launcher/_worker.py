@@ -50,7 +50,6 @@ def work(pipe: Connection) -> None:
     """The whole life of a worker."""
     os.setpgid(0, 0)  # Ctrl-C on the terminal is for the sweep, which stops its workers with SIGTERM
     signal.signal(signal.SIGTERM, _interrupt)
-    faulthandler.enable(sys.__stderr__)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     try:
         task_function, hydra_context, state = cloudpickle.loads(pipe.recv_bytes())
@@ -118,10 +117,11 @@ def _send_output_to(log_file: Path) -> None:
     for number in (1, 2):
         os.dup2(descriptor, number)
     os.close(descriptor)
+    faulthandler.enable(2)  # anew for each job: libraries change it
 
 
 def _log_once() -> None:
-    """Standard output is the job's log here: where a handler writes that file, one to the console would say it twice."""
+    """Standard output is the job's log here: a handler for the console would say again what one for the file says."""
     root = logging.getLogger()
     if any(isinstance(handler, logging.FileHandler) for handler in root.handlers):
         for handler in [h for h in root.handlers if type(h) is logging.StreamHandler]:

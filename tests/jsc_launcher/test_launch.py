@@ -17,7 +17,7 @@ from jsc.checkpoint import read_checkpoint
 from jsc.results import read_metrics, read_result, read_test
 from tests.jsc_launcher.conftest import QUICK, SweepCommand
 
-TRAP = '''
+TRAP = """
 import os, signal
 from pathlib import Path
 import torch
@@ -43,7 +43,7 @@ class Trap(nn.Module):
                     physical_data_point_classification=True, is_fx_traceable=False))
 def trap(*, num_features, num_classes, how="none"):
     return nn.Sequential(Trap(how), nn.Linear(num_features, num_classes))
-'''
+"""
 
 
 @pytest.fixture
@@ -78,15 +78,18 @@ def assert_same_run(one: Path, other: Path) -> None:
         a, b = weights(one, name), weights(other, name)
         assert a.keys() == b.keys()
         assert all(torch.equal(a[key], b[key]) for key in a)
-    rows = [[(r.epoch, r.step, r.lr, r.train_loss, r.val_loss, r.val_acc) for r in read_metrics(f)] for f in (one, other)]
+    rows = [
+        [(r.epoch, r.step, r.lr, r.train_loss, r.val_loss, r.val_acc) for r in read_metrics(f)] for f in (one, other)
+    ]
     assert rows[0] == rows[1]
     results = [read_result(folder) for folder in (one, other)]
     names = ("status", "train_loss", "val_loss", "test_loss", "test_acc", "best_epoch", "epochs_run", "max_epochs")
     for name in names:
         assert getattr(results[0], name) == getattr(results[1], name), name
-    assert read_test(one / "checkpoints" / "test.json").confusion == read_test(
-        other / "checkpoints" / "test.json"
-    ).confusion
+    assert (
+        read_test(one / "checkpoints" / "test.json").confusion
+        == read_test(other / "checkpoints" / "test.json").confusion
+    )
 
 
 def test_workers_that_die_fail_their_own_job_and_resume_runs_these_alone(
@@ -175,11 +178,16 @@ def test_a_dry_run_shows_the_jobs_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("engine", ["fused", "torch"])
-def test_runs_that_begin_alike_are_trained_once(
-    sweep_command: SweepCommand, tmp_path: Path, engine: str
-) -> None:
+def test_runs_that_begin_alike_are_trained_once(sweep_command: SweepCommand, tmp_path: Path, engine: str) -> None:
     """Two dropouts, a plateau schedule, a best epoch that is not the last: all of it goes on as if alone."""
-    words = [*QUICK, f"engine={engine}", "model=jsc_trt", "scheduler=plateau", "scheduler.patience=0", "optimizer.lr=0.1"]
+    words = [
+        *QUICK,
+        f"engine={engine}",
+        "model=jsc_trt",
+        "scheduler=plateau",
+        "scheduler.patience=0",
+        "optimizer.lr=0.1",
+    ]
     words = [*words, "trainer.max_epochs=5,1,3", "hydra.launcher.num_workers=2"]
     assert sweep_command("-m", *words, "hydra.sweep.dir=shared") == 0
     assert sweep_command("-m", *words, "hydra.sweep.dir=alone", "hydra.launcher.share_prefixes=false") == 0
