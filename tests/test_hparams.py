@@ -37,7 +37,7 @@ def test_every_run_is_one_row_with_its_metrics(quick_run: QuickRun, tmp_path: Pa
     context = backend_context.Context(TBContext(data_provider=provider))
     request = RequestContext()
     found = context.hparams_metadata(request, "")
-    experiment = context.experiment_from_metadata(request, "", False, found, [])
+    experiment = context.experiment_from_metadata(request, "", True, found, [])
     assert [info.name.tag for info in experiment.metric_infos] == list(METRICS)
     types = {info.name: info.type for info in experiment.hparam_infos}
     assert types["optimizer.lr"] == api_pb2.DATA_TYPE_FLOAT64

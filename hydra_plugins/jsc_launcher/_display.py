@@ -44,12 +44,13 @@ class Display:
 
     def ended(self, job: Job, status: str, seconds: float) -> None:
         """A job ran to its end, whatever that was."""
-        self._seconds.append(seconds)
+        result = job.result()
+        # Without the start of its worker, which the jobs to come do not pay for.
+        self._seconds.append(result.total_seconds if result is not None else seconds)
         failed = status == "failed"
         self._num_failed += failed
         self._num_done += not failed
         if self._live is None or failed:
-            result = job.result()
             score = f", validation loss {result.val_loss:.4f}" if result is not None and result.val_loss else ""
             log.info(
                 "%s: %s%s in %.1f s; %s", job.folder.name, status.replace("_", " "), score, seconds, self.summary()

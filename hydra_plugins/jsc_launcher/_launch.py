@@ -173,10 +173,13 @@ class _Launch:
         return [self.returns[job.num] for job in self.jobs]
 
     def _run_jobs(self, crew: Crew, display: Display) -> None:
-        asked_to_stop = False
+        asked_to_stop, table_is_old = False, True
         while crew.running or (self.waiting and not self.signals):
             while not self.signals and crew.has_room() and (job := self._next_job(crew)) is not None:
                 self._start(crew, job)
+            if table_is_old:  # while the workers are busy again
+                self.sweep.write_tables()
+                table_is_old = False
             if self.signals and not asked_to_stop:
                 asked_to_stop = True
                 log.warning("Stopping: running jobs save where they are; once more stops at once.")
@@ -185,6 +188,7 @@ class _Launch:
                 break
             for ended in crew.wait(0.1):
                 self._take(ended, display)
+                table_is_old = True
             display.update(crew.running)
         for num in [num for num, state in self.sweep.states.items() if state == "running"]:
             self.sweep.states[num] = "interrupted"
@@ -265,7 +269,6 @@ class _Launch:
         status = self._status(job)
         self._note_generic(job, status)
         display.ended(job, status, ended.seconds)
-        self.sweep.write_tables()
 
     def _status(self, job: Job) -> str:
         if job.num in self.sweep.states:

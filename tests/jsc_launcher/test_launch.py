@@ -15,6 +15,8 @@ import torch
 
 from jsc.checkpoint import read_checkpoint
 from jsc.results import read_metrics, read_result, read_test
+from jsc.training import train
+from tests.conftest import settings_of
 from tests.jsc_launcher.conftest import QUICK, SweepCommand
 
 TRAP = """
@@ -92,6 +94,7 @@ def assert_same_run(one: Path, other: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_workers_that_die_fail_their_own_job_and_resume_runs_these_alone(
     sweep_command: SweepCommand, trap: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -132,6 +135,7 @@ def test_workers_that_die_fail_their_own_job_and_resume_runs_these_alone(
     assert "holds a run already" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_stop_starts_no_further_job(sweep_command: SweepCommand, trap: list[str], tmp_path: Path) -> None:
     words = ["+model.options.how=raise,none", "hydra.launcher.num_workers=1", "hydra.launcher.on_failure=stop"]
     assert sweep_command("-m", *trap, *words) == 1
@@ -170,14 +174,14 @@ def test_a_dry_run_shows_the_jobs_and_leaves_nothing(
 ) -> None:
     assert sweep_command("-m", *QUICK, "trainer.max_epochs=2,500", "sweep.dry_run=true", "hydra.sweep.dir=a/s") == 0
     output = capfd.readouterr().out
-    assert "0_limit_train_batches=30,batch_size=64,max_epochs=2" in output
-    assert "1_limit_train_batches=30,batch_size=64,max_epochs=500" in output
+    assert "0_max_epochs=2,limit_train_batches=30,batch_size=64" in output
+    assert "1_max_epochs=500,limit_train_batches=30,batch_size=64" in output
     assert "Nothing was trained" in output
     assert not (tmp_path / "a" / "s").exists()
     assert sweep_command("sweep.dry_run=true") == 2
 
 
-@pytest.mark.parametrize("engine", ["fused", "torch"])
+@pytest.mark.parametrize("engine", ["fused", pytest.param("torch", marks=pytest.mark.slow)])
 def test_runs_that_begin_alike_are_trained_once(sweep_command: SweepCommand, tmp_path: Path, engine: str) -> None:
     """Two dropouts, a plateau schedule, a best epoch that is not the last: all of it goes on as if alone."""
     words = [
@@ -188,11 +192,14 @@ def test_runs_that_begin_alike_are_trained_once(sweep_command: SweepCommand, tmp
         "scheduler.patience=0",
         "optimizer.lr=0.1",
     ]
-    words = [*words, "trainer.max_epochs=5,1,3", "hydra.launcher.num_workers=2"]
-    assert sweep_command("-m", *words, "hydra.sweep.dir=shared") == 0
-    assert sweep_command("-m", *words, "hydra.sweep.dir=alone", "hydra.launcher.share_prefixes=false") == 0
-    shared, alone = (sorted(p for p in (tmp_path / f).iterdir() if p.is_dir()) for f in ("shared", "alone"))
-    assert [p.name for p in shared] == [p.name for p in alone]
+    words = [word for word in words if not word.startswith("trainer.max_epochs=")]
+    assert sweep_command("-m", *words, "trainer.max_epochs=5,1,3", "hydra.sweep.dir=shared") == 0
+    shared = [next((tmp_path / "shared").glob(f"{i}_*")) for i in range(3)]
+    alone = [tmp_path / f"alone{epochs}" for epochs in (5, 1, 3)]
+    for folder, epochs in zip(alone, (5, 1, 3), strict=True):
+        folder.mkdir()
+        settings = settings_of(*words, f"trainer.max_epochs={epochs}")
+        train(settings, folder=folder, command="")
     for one, other in zip(shared, alone, strict=True):
         assert_same_run(one, other)
         assert one.name in (read_result(one).checkpoint_best or "")
@@ -202,7 +209,6 @@ def test_runs_that_begin_alike_are_trained_once(sweep_command: SweepCommand, tmp
         assert scalars(one) == scalars(other)
     taken_over = ["Epochs 1 to" in (folder / "train.log").read_text() for folder in shared]
     assert taken_over == [True, False, True]
-    assert not any("Epochs 1 to" in (folder / "train.log").read_text() for folder in alone)
 
 
 def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
@@ -214,34 +220,49 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
     return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -9)])
+STOPPABLE = [*QUICK, "optimizer.lr=0.1,0.01,0.001", "trainer.max_epochs=200"]
+
+
 @pytest.mark.slow
 def test_a_stopped_sweep_goes_on_to_the_table_of_an_undisturbed_one(
-    sweep_command: SweepCommand, tmp_path: Path, number: int, code: int
+    sweep_command: SweepCommand, tmp_path: Path
 ) -> None:
-    words = [*QUICK, "optimizer.lr=0.1,0.01,0.001", "trainer.max_epochs=40", "engine=torch"]
+    """Stopped three times, and killed in the end."""
     root = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
-    command = [sys.executable, "-m", "jsc.train", "-m", *words, "hydra.sweep.dir=stopped"]
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True)
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("stopped/*/checkpoints/last.ckpt")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(number)
-    assert process.wait(60) == code
+    words = ["-m", *STOPPABLE, "hydra.sweep.dir=stopped"]
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -9)):
+        before = rows_written(tmp_path / "stopped")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "jsc.train", *words], cwd=tmp_path, env=environment, start_new_session=True
+        )
+        try:
+            deadline = time.monotonic() + 200
+            while rows_written(tmp_path / "stopped") < before + 20 and time.monotonic() < deadline:
+                time.sleep(0.05)
+            process.send_signal(number)
+            assert process.wait(60) == code
+        finally:
+            process.kill()
+        if code == 130:
+            states = {row["status"] for row in table(tmp_path / "stopped")}
+            assert "interrupted" in states
+            assert states <= {"interrupted", "missing", "completed"}
+        words = ["sweep.resume=stopped"]
     time.sleep(0.5)  # a killed sweep's workers notice
-    if code == 130:
-        states = {row["status"] for row in table(tmp_path / "stopped")}
-        assert "interrupted" in states
-        assert states <= {"interrupted", "missing", "completed"}
     assert sweep_command("sweep.resume=stopped") == 0
-    assert sweep_command("-m", *words, "hydra.sweep.dir=whole") == 0
+    assert sweep_command("-m", *STOPPABLE, "hydra.sweep.dir=whole") == 0
     whole, stopped = without_times(tmp_path / "whole"), without_times(tmp_path / "stopped")
     assert [{**row, "checkpoint_best": ""} for row in whole] == [{**row, "checkpoint_best": ""} for row in stopped]
     for row in whole:
         assert_same_run(tmp_path / "whole" / row["folder"], tmp_path / "stopped" / row["folder"])
 
 
+def rows_written(sweep: Path) -> int:
+    return sum(len(path.read_text().splitlines()) for path in sweep.glob("*/metrics.csv"))
+
+
+@pytest.mark.slow
 def test_a_plan_holds_every_jobs_settings(sweep_command: SweepCommand, tmp_path: Path) -> None:
     assert sweep_command("-m", *QUICK, "seed=0,1", "optimizer.lr=0.1", "sweep.name=x", "hydra.sweep.dir=s") == 0
     plan: dict[str, Any] = json.loads((tmp_path / "s" / "sweep.json").read_text())
