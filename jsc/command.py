@@ -79,6 +79,9 @@ def run_hydra(
         sys.exit(INTERRUPTED)
     except JobFailed:
         sys.exit(FAILED)
+    except CommandError as error:  # found by the launcher, which alone knows the whole sweep
+        print(error, file=sys.stderr)
+        sys.exit(WRONG_COMMAND)
     except Exception:
         traceback.print_exc()
         sys.exit(FAILED)

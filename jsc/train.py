@@ -7,6 +7,7 @@ python -m jsc.train resume=PATH [key=value]                a run folder, or a ch
 import logging
 import shlex
 import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from jsc import console
-from jsc.command import JobFailed, check, compose, explained_errors, run_hydra
+from jsc.command import CommandError, JobFailed, check, compose, explained_errors, run_hydra
 from jsc.resume import check_unchanged, resumed_overrides
 from jsc.settings import TrainSettings
+from jsc.sweep import resumed_words
 
 log = logging.getLogger(__name__)
 
@@ -35,13 +37,18 @@ def main(config: DictConfig) -> float | None:
         result = train(
             settings,
             folder=Path(job.runtime.output_dir),
-            command=shlex.join(["python", "-m", "jsc.train", *overrides]),
+            command=command_of(overrides),
             resume_from=Path(config.resume) if config.resume is not None else None,
         )
     except Exception as error:
         log.exception("The run failed.")
         raise JobFailed from error
     return result.val_loss
+
+
+def command_of(overrides: Sequence[str]) -> str:
+    """What a user types to repeat a run."""
+    return shlex.join(["python", "-m", "jsc.train", *overrides])
 
 
 @cache
@@ -58,17 +65,39 @@ def check_job(config: DictConfig) -> None:
     rehearse(settings)
     if config.resume is not None:
         check_unchanged(config, Path(config.resume))
+    check_launcher(config)
+
+
+def check_launcher(config: DictConfig) -> None:
+    """`sweep.resume` and `sweep.dry_run` are of jsc's launcher. Raises CommandError where they cannot act."""
+    launcher = str(config.hydra.launcher._target_)
+    asked = [f"sweep.{k}={config.sweep[k]}" for k in ("resume", "dry_run") if config.sweep[k] not in (None, False)]
+    if asked and not launcher.startswith("hydra_plugins.jsc_launcher."):
+        raise CommandError(f"{asked[0]}: {launcher} does not know it; use hydra/launcher=jsc")
+
+
+def given(words: Sequence[str], key: str) -> str | None:
+    """The last value that the command line gives a key, if it is not null."""
+    values = [word.partition("=")[2].strip("'") for word in words if word.startswith(f"{key}=")]
+    return values[-1] if values and values[-1] != "null" else None
 
 
 def entry() -> None:
     """The words on the command line, those of a resumed run put in their place, go to Hydra."""
     words = sys.argv[1:]
-    resume = [w.partition("=")[2] for w in words if w.startswith("resume=")]
+    resume, sweep_resume = (given(words, key) for key in ("resume", "sweep.resume"))
     with explained_errors("train", []):
-        if resume and resume[-1] != "null":
-            sys.argv[1:] = resumed_overrides(Path(resume[-1]), [w for w in words if not w.startswith("resume=")])
+        if resume is not None:
+            sys.argv[1:] = resumed_overrides(Path(resume), [w for w in words if not w.startswith("resume=")])
+        elif sweep_resume is not None:
+            sys.argv[1:] = resumed_words(Path(sweep_resume), [w for w in words if not w.startswith("sweep.resume=")])
+        elif "sweep.dry_run=true" in words and not {"-m", "--multirun"} & set(words):
+            raise CommandError("sweep.dry_run=true shows the jobs of a sweep: add -m and values to sweep over")
     run_hydra(main, "train", check_job=check_job)
 
 
 if __name__ == "__main__":
-    entry()
+    # By its importable name: workers of a sweep are told to run jsc.train.main, and __main__ is another module there.
+    from jsc import train
+
+    train.entry()

@@ -19,6 +19,7 @@ from jsc.assembly import build_task, build_trainer, choose_engine, import_plugin
 from jsc.checkpoint import load_weights, read_checkpoint
 from jsc.datasets import PreparedJets
 from jsc.datasets.datamodule import JetDataModule
+from jsc.hparams import hyper_parameters, register_run
 from jsc.interruption import StopOnSignal
 from jsc.models import num_parameters
 from jsc.recorder import EpochRecorder
@@ -158,6 +159,8 @@ def train(settings: TrainSettings, *, folder: Path, command: str, resume_from: P
         trainer = build_trainer(
             settings, uses_torch=run.task.automatic_optimization, folder=folder, callbacks=callbacks
         )
+        for logger in trainer.loggers:
+            register_run(logger, hyper_parameters(settings))
         status = fit(run, run.jets, run.task, trainer, resume_from)
         if run.best_epoch() is not None:
             test_best(run, run.jets, run.task, trainer.loggers)

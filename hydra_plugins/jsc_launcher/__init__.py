@@ -1,0 +1,1 @@
+"""Hydra's launcher for jsc's sweeps: hydra/launcher=jsc."""

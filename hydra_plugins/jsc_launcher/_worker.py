@@ -1,0 +1,137 @@
+"""What a worker process does: it imports once, then runs job after job as they come down its pipe.
+
+It is sent the task function and Hydra's state, then Assignments; it answers each with an Outcome. Everything that a job
+prints, and a crash's traceback, goes into the job's own log.
+"""
+
+import contextlib
+import faulthandler
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing import connection, parent_process
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import cloudpickle
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus, run_job
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from jsc.command import JobFailed
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A job: its configuration, its log, and what is done in its folder before it starts."""
+
+    config: DictConfig
+    log_file: Path
+    prepare: Callable[[], None] | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`job_return` is None if the job was interrupted."""
+
+    job_return: JobReturn | None
+
+
+def work(pipe: Connection) -> None:
+    """The whole life of a worker."""
+    os.setpgid(0, 0)  # Ctrl-C on the terminal is for the sweep, which stops its workers with SIGTERM
+    signal.signal(signal.SIGTERM, _interrupt)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    try:
+        task_function, hydra_context, state = cloudpickle.loads(pipe.recv_bytes())
+        Singleton.set_state(state)
+        while True:
+            assignment: Assignment = cloudpickle.loads(pipe.recv_bytes())
+            outcome = _outcome(task_function, hydra_context, assignment)
+            pipe.send_bytes(cloudpickle.dumps(outcome))
+            if outcome.job_return is None:
+                return
+    except (EOFError, ConnectionError, KeyboardInterrupt):
+        return  # there are no more jobs, or the sweep is dead, or it stops
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _die_with_parent() -> None:
+    """A worker whose sweep was killed must not write into folders that a resumed sweep takes over."""
+    parent = parent_process()
+    assert parent is not None
+    connection.wait([parent.sentinel])
+    os._exit(1)
+
+
+def _outcome(task_function: TaskFunction, hydra_context: HydraContext, assignment: Assignment) -> Outcome:
+    _send_output_to(assignment.log_file)
+
+    def logged_task(config: DictConfig) -> Any:
+        _log_once()
+        try:
+            if assignment.prepare is not None:
+                assignment.prepare()
+            return task_function(config)
+        except JobFailed:
+            raise
+        except Exception:
+            log.exception("The job failed.")
+            raise
+
+    try:
+        job_return = run_job(
+            task_function=logged_task,
+            config=assignment.config,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+            hydra_context=hydra_context,
+        )
+    except KeyboardInterrupt:
+        return Outcome(None)
+    except Exception as error:  # Hydra's own, before the task began
+        log.exception("The job could not be started.")
+        job_return = JobReturn(overrides=[str(o) for o in assignment.config.hydra.overrides.task])
+        job_return.status, job_return.return_value = JobStatus.FAILED, error
+    _make_sendable(job_return)
+    return Outcome(job_return)
+
+
+def _send_output_to(log_file: Path) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    for number in (1, 2):
+        os.dup2(descriptor, number)
+    os.close(descriptor)
+    faulthandler.enable(2)  # anew for each job: libraries change it
+
+
+def _log_once() -> None:
+    """Standard output is the job's log here: a handler for the console would say again what one for the file says."""
+    root = logging.getLogger()
+    if any(isinstance(handler, logging.FileHandler) for handler in root.handlers):
+        for handler in [h for h in root.handlers if type(h) is logging.StreamHandler]:
+            root.removeHandler(handler)
+
+
+def _make_sendable(job_return: JobReturn) -> None:
+    """A value or an error of the task's that cannot be pickled is replaced by its text."""
+    value = job_return._return_value
+    with contextlib.suppress(Exception):
+        cloudpickle.loads(cloudpickle.dumps(value))
+        return
+    job_return.return_value = RuntimeError(repr(value)) if isinstance(value, BaseException) else repr(value)

@@ -1,0 +1,68 @@
+"""The launcher as Hydra sees it; what it does is in `_launch.py`, imported when a sweep starts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Optional
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+if TYPE_CHECKING:
+    from jsc.sweep import Sweep
+
+ON_FAILURE = ("continue", "stop", "retry")
+
+
+@dataclass
+class JscLauncherConf:
+    """`hydra.launcher.*`."""
+
+    _target_: str = "hydra_plugins.jsc_launcher.jsc_launcher.JscLauncher"
+    # Processes that run jobs side by side, each on one core; null: one for each core that there is.
+    num_workers: Optional[int] = None  # noqa: UP045  # OmegaConf does not read `int | None` on every Python
+    # After a job has failed: continue with the others, stop (start no further job), or retry it.
+    on_failure: str = "continue"
+    # How often a failed job is tried again with on_failure=retry.
+    num_retries: int = 1
+    # Train once what several jobs share: jobs that differ in trainer.max_epochs alone go on from each other.
+    share_prefixes: bool = True
+
+
+class JscLauncher(Launcher):
+    """Runs a sweep's jobs in warm worker processes."""
+
+    def __init__(self, num_workers: int | None, on_failure: str, num_retries: int, share_prefixes: bool) -> None:
+        self.num_workers = num_workers
+        self.on_failure = on_failure
+        self.num_retries = num_retries
+        self.share_prefixes = share_prefixes
+        self.config: DictConfig | None = None
+        self.hydra_context: HydraContext | None = None
+        self.task_function: TaskFunction | None = None
+        self.sweep: Sweep | None = None  # a sweeper may launch its jobs in several batches
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Raises CommandError on a setting out of its range."""
+        from jsc.command import CommandError
+
+        if self.num_workers is not None and self.num_workers < 1:
+            raise CommandError(f"hydra.launcher.num_workers={self.num_workers}: give 1 or more, or null for every core")
+        if self.on_failure not in ON_FAILURE:
+            raise CommandError(f"hydra.launcher.on_failure={self.on_failure}: allowed: {', '.join(ON_FAILURE)}")
+        if self.num_retries < 1:
+            raise CommandError(f"hydra.launcher.num_retries={self.num_retries}: give 1 or more")
+        self.config = config
+        self.hydra_context = hydra_context
+        self.task_function = task_function
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """One JobReturn a job, in order."""
+        from hydra_plugins.jsc_launcher._launch import launch
+
+        return launch(self, job_overrides, initial_job_idx)
+
+
+ConfigStore.instance().store(group="hydra/launcher", name="jsc", node=JscLauncherConf, provider="jsc")

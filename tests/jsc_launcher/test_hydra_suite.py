@@ -1,0 +1,37 @@
+"""Hydra's own contract for launchers."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.test_utils.launcher_common_tests import IntegrationTestSuite, LauncherTestSuite
+
+from hydra_plugins.jsc_launcher.jsc_launcher import JscLauncher
+
+# Hydra's test applications are of an earlier version of its interface, and say so.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:(?s).*Future Hydra versions will no longer change working directory"),
+    pytest.mark.filterwarnings("ignore:(?s).*The version_base parameter is not specified"),
+]
+
+
+def test_it_is_found() -> None:
+    assert JscLauncher.__name__ in [plugin.__name__ for plugin in Plugins.instance().discover(Launcher)]
+
+
+@pytest.mark.parametrize(("launcher_name", "overrides"), [("jsc", [])])
+class TestLauncher(LauncherTestSuite):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("task_launcher_cfg", "extra_flags"), [({}, ["-m", "hydra/launcher=jsc", "hydra.launcher.num_workers=1"])]
+)
+class TestIntegration(IntegrationTestSuite):
+    @pytest.fixture(autouse=True)
+    def _applications_find_the_plugin(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        root = Path(__file__).parents[2]
+        monkeypatch.setenv("PYTHONPATH", f"{root}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
