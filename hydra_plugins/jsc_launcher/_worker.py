@@ -23,7 +23,7 @@ import cloudpickle
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, run_job
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from jsc.command import JobFailed
 
@@ -103,7 +103,7 @@ def _outcome(task_function: TaskFunction, hydra_context: HydraContext, assignmen
         return Outcome(None)
     except Exception as error:  # Hydra's own, before the task began
         log.exception("The job could not be started.")
-        job_return = JobReturn(overrides=list(OmegaConf.to_object(assignment.config.hydra.overrides.task)))
+        job_return = JobReturn(overrides=[str(override) for override in assignment.config.hydra.overrides.task])
         job_return.status, job_return.return_value = JobStatus.FAILED, error
     _make_sendable(job_return)
     return Outcome(job_return)
