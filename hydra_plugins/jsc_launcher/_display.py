@@ -25,7 +25,7 @@ class Display:
     def __init__(self, sweep: Sweep, num_workers: int, *, num_done: int) -> None:
         self._sweep = sweep
         self._num_workers = num_workers
-        self._num_skipped = self._num_done = num_done
+        self._num_done = num_done
         self._num_failed = 0
         self._seconds: list[float] = []  # of the jobs that ended here
         self._live = Live(console=Console(), transient=True, auto_refresh=False) if sys.stdout.isatty() else None
@@ -49,7 +49,7 @@ class Display:
         self._seconds.append(result.total_seconds if result is not None else seconds)
         failed = status == "failed"
         self._num_failed += failed
-        self._num_done += not failed
+        self._num_done += status in ("completed", "stopped_early", "diverged")
         if self._live is None or failed:
             score = f", validation loss {result.val_loss:.4f}" if result is not None and result.val_loss else ""
             log.info(

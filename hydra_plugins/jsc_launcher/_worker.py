@@ -103,7 +103,7 @@ def _outcome(task_function: TaskFunction, hydra_context: HydraContext, assignmen
         return Outcome(None)
     except Exception as error:  # Hydra's own, before the task began
         log.exception("The job could not be started.")
-        job_return = JobReturn(overrides=[str(o) for o in assignment.config.hydra.overrides.task])
+        job_return = JobReturn(overrides=[str(override) for override in assignment.config.hydra.overrides.task])
         job_return.status, job_return.return_value = JobStatus.FAILED, error
     _make_sendable(job_return)
     return Outcome(job_return)
