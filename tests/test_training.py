@@ -236,6 +236,18 @@ def test_a_class_that_is_never_predicted_is_named(quick_run: QuickRun, caplog: p
     assert any("called no test jet z" in warning for warning in result.warnings)
 
 
+def test_a_run_that_goes_on_with_other_jets_says_so(quick_run: QuickRun, tmp_path: Path) -> None:
+    quick_run()
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    stored = torch.load(last, weights_only=True)
+    stored["hyper_parameters"] |= {"dataset_variant": "cernbox", "dataset_sha256": "0" * 64}
+    torch.save(stored, last)
+    result = quick_run("trainer.max_epochs=3", resume_from=last)
+    [warning] = [w for w in result.warnings if "its scores belong to neither" in w]
+    assert "began on jets of variant cernbox" in warning
+    assert "goes on with variant simulated" in warning
+
+
 def test_a_failed_run_leaves_its_error(quick_run: QuickRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jsc.training.score_model", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):

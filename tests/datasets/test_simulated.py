@@ -12,7 +12,7 @@ def test_the_simulations_folder_is_read(tmp_path: Path, features, labels) -> Non
     table = SimulatedJets(path=str(tmp_path)).read()
     np.testing.assert_array_equal(table.features_NF, features)
     np.testing.assert_array_equal(table.labels_N, labels)
-    assert (table.feature_names, table.class_names, table.variant) == (FEATURE_NAMES, CLASS_NAMES, "simulated")
+    assert (table.feature_names, table.class_names, table.variant) == (FEATURE_NAMES, CLASS_NAMES, "simulated-rapidity")
 
 
 @pytest.mark.parametrize("path", [None, "nowhere"])
