@@ -133,6 +133,8 @@ def changed_by(schedule: Schedule | None, optimizer: torch.optim.Optimizer) -> l
 def build_task(settings: TrainSettings, jets: PreparedJets) -> JetClassifier:
     """The network, its optimizer and schedule; weights are drawn from torch's global generator."""
     network = build_network(settings.model, jets)
+    if settings.trainer.precision == "64-true":
+        network.double()  # Lightning would do so only after it had read a checkpoint's weights into float32
     engine, _ = choose_engine(settings, network)
     return JetClassifier(
         network,
@@ -195,4 +197,4 @@ def rehearse(settings: TrainSettings) -> None:
             task.schedule.start(optimizer, total_steps=100)
         build_trainer(settings, uses_torch=task.automatic_optimization, folder=Path(), callbacks=[])
     except (TypeError, ValueError, MisconfigurationException) as error:
-        raise CommandError(str(error)) from error
+        raise CommandError(f"trainer or scheduler: {error}") from error

@@ -25,15 +25,16 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any | None = None) -> None:
         content = io.BytesIO()
         torch.save(checkpoint, content)
-        write_atomically(Path(path), content.getvalue())
+        write_atomically(Path(path), content.getvalue(), durable=False)
 
 
 @dataclass(frozen=True)
 class StoredModel:
-    """Weights, and for a checkpoint of jsc's the hyperparameters that it was trained with."""
+    """Weights, and for a checkpoint of jsc's the hyperparameters and the epoch, counted from 0, that they are of."""
 
     weights: dict[str, Tensor]
-    hyper_parameters: dict[str, Any] | None
+    hyper_parameters: dict[str, Any] | None = None
+    epoch: int | None = None
 
 
 def read_checkpoint(path: Path) -> StoredModel:
@@ -45,18 +46,18 @@ def read_checkpoint(path: Path) -> StoredModel:
         raise CheckpointError(f"{path}: there is no such file; give a .ckpt, .pt, .pth or .safetensors file")
     try:
         if path.suffix == ".safetensors":
-            return StoredModel(safetensors.torch.load_file(path), None)
+            return StoredModel(safetensors.torch.load_file(path))
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever the pickle and safetensors readers raise on a file that is none
         raise CheckpointError(f"{path}: not a readable checkpoint ({error})") from error
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path}: holds a {type(content).__name__}, not a state dict")
     if "state_dict" not in content:
-        return StoredModel(dict(content), None)
+        return StoredModel(dict(content))
     hyper_parameters = content.get("hyper_parameters")
     if not isinstance(hyper_parameters, Mapping) or "settings" not in hyper_parameters:  # not one of ours
-        return StoredModel(dict(content["state_dict"]), None)
-    return StoredModel(dict(content["state_dict"]), dict(hyper_parameters))
+        return StoredModel(dict(content["state_dict"]))
+    return StoredModel(dict(content["state_dict"]), dict(hyper_parameters), int(content["epoch"]))
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
@@ -72,10 +73,10 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], path: Path) ->
     missing, unknown = sorted(expected.keys() - stripped.keys()), sorted(stripped.keys() - expected.keys())
     misshapen = [
         f"{name} is {tuple(stripped[name].shape)} there and {tuple(expected[name].shape)} in the model"
-        for name in expected.keys() & stripped.keys()
-        if stripped[name].shape != expected[name].shape
+        for name in expected
+        if name in stripped and stripped[name].shape != expected[name].shape
     ]
-    faults = [*(f"{n} is missing" for n in missing), *(f"{n} is unknown" for n in unknown), *misshapen]
+    faults = [*misshapen, *(f"{n} is missing" for n in missing), *(f"{n} is unknown" for n in unknown)]
     if faults:
         raise CheckpointError(f"{path} does not fit the model: {'; '.join(faults[:6])}. Give the right one with model=")
     model.load_state_dict(stripped)

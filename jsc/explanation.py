@@ -56,6 +56,8 @@ def _explain_key(error: Exception, overrides: Sequence[str], composed: DictConfi
             homes = [k for k in known if k.rpartition(".")[2] == name and not k.startswith("hydra")]
             if homes:
                 return f"{override.input_line}: there is no setting {key!r}. Did you mean {' or '.join(homes)}?"
+            if section in known and not any(k.startswith(f"{section}.") for k in known):
+                return f"{override.input_line}: {section} is empty; add a key to it with +{override.input_line}"
             in_section = [k for k in known if k.rpartition(".")[0] == section]
             siblings = in_section or [k for k in known if "." not in k]
             return f"{override.input_line}: there is no setting {key!r}. {_nearest(key, siblings)}"

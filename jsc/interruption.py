@@ -6,15 +6,18 @@ from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Checkpoint
 
 
 class Interrupted(KeyboardInterrupt):
     """The fit was asked to stop, and `last.ckpt` holds where it was."""
 
 
-class StopOnSignal(Callback):
-    """Finishes the batch under way, saves `last.ckpt`, and raises Interrupted. A second signal stops at once."""
+class StopOnSignal(Checkpoint):
+    """Finishes the batch under way, saves `last.ckpt`, and raises Interrupted. A second signal stops at once.
+
+    It is a Checkpoint because Lightning calls those at an epoch's very end; it goes behind the EpochRecorder.
+    """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -34,9 +37,18 @@ class StopOnSignal(Callback):
         self.received = number
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        # After an epoch's last batch its validation and records come first, or a resumed run would go without them.
+        if self.received is not None and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            self._stop(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.received is not None:
-            trainer.save_checkpoint(self.checkpoint)
-            raise Interrupted(f"stopped by {signal.Signals(self.received).name}")
+            self._stop(trainer)
+
+    def _stop(self, trainer: pl.Trainer) -> None:
+        assert self.received is not None
+        trainer.save_checkpoint(self.checkpoint)
+        raise Interrupted(f"stopped by {signal.Signals(self.received).name}")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._restore()

@@ -8,6 +8,8 @@ def quieten_lightning() -> None:
     """Keep Lightning's warnings and errors, drop the rest. Call before a Trainer is built."""
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # A resumed run goes on in its folder.
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     # Points of the step tags are counted over the whole fit, so a short epoch does not lose them.
     warnings.filterwarnings("ignore", message="The number of training batches .* is smaller than the logging interval")
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")

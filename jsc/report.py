@@ -4,11 +4,7 @@ import glob
 import os
 import re
 import sys
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated
-
-from pydantic import Field
 
 from jsc.command import compose_command
 from jsc.reporting import (
@@ -24,6 +20,7 @@ from jsc.reporting import (
     write_document,
     write_report,
 )
+from jsc.settings import ReportSettings
 
 USAGE = """\
 python -m jsc.report PATH... [key=value]     report runs: run folders, sweep folders, folders above them, or globs
@@ -32,19 +29,9 @@ python -m jsc.report compare A B [key=value] compare two tested checkpoints, or 
 keys (values in conf/report.yaml): """
 
 
-@dataclass(frozen=True)
-class ReportConfig:
-    out: str | None
-    title: str
-    confidence: Annotated[float, Field(gt=0.0, lt=1.0)]
-    stagnation_tolerance: Annotated[float, Field(ge=0.0)]
-    stagnation_epochs: Annotated[int, Field(ge=1)]
-    overfitting_tolerance: Annotated[float, Field(ge=0.0)]
-
-
 def main(words: list[str]) -> int:
     """Exit code: 0 done; 2 the command was wrong."""
-    usage = USAGE + ", ".join(field.name for field in fields(ReportConfig))
+    usage = USAGE + ", ".join(ReportSettings.model_fields)
     overrides = [word for word in words if re.match(r"[a-z_]+=", word) and not glob.glob(word)]  # noqa: PTH207  # absolute
     paths = [word for word in words if word not in overrides]
     if {"-h", "--help"} & set(words):
@@ -53,7 +40,7 @@ def main(words: list[str]) -> int:
     if not paths:
         print(usage, file=sys.stderr)
         return 2
-    config = compose_command("report", overrides, ReportConfig)
+    config = compose_command("report", overrides, ReportSettings)
     try:
         out = _compare(paths[1:], config) if paths[0] == "compare" else _report(paths, config)
     except (NoRunError, ComparisonError, OSError) as error:
@@ -63,7 +50,7 @@ def main(words: list[str]) -> int:
     return 0
 
 
-def _report(paths: list[str], config: ReportConfig) -> Path:
+def _report(paths: list[str], config: ReportSettings) -> Path:
     folders = find_run_folders(paths)
     runs = read_runs(folders)
     out = Path(config.out) if config.out else _above(folders) / "report"
@@ -77,7 +64,7 @@ def _report(paths: list[str], config: ReportConfig) -> Path:
     return out
 
 
-def _compare(paths: list[str], config: ReportConfig) -> Path:
+def _compare(paths: list[str], config: ReportSettings) -> Path:
     if len(paths) != 2:
         raise ComparisonError(f"compare takes two run folders or checkpoints, not {len(paths)}")
     a, b = (read_checkpoint(Path(path)) for path in paths)

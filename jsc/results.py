@@ -154,15 +154,19 @@ _TEST = pydantic.TypeAdapter(TestResult)
 _METRICS = pydantic.TypeAdapter(list[EpochMetrics])
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a whole file or nothing: readers, and a killed writer, never leave half of one under its name."""
+def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) -> None:
+    """Write a whole file or nothing: readers, and a killed writer, never see half of one under its name.
+
+    `durable` waits until it is on the disk, some milliseconds, so that it outlives a power cut as well.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     except BaseException:
@@ -217,7 +221,15 @@ def write_metrics(run_folder: Path, rows: Iterable[EpochMetrics]) -> None:
     for row in rows:
         cells = (getattr(row, name) for name in names)
         lines.append(",".join("" if cell is None else repr(cell) for cell in cells))
-    write_atomically(run_folder / METRICS_FILE, "\n".join(lines) + "\n")
+    write_atomically(run_folder / METRICS_FILE, "\n".join(lines) + "\n", durable=False)
+
+
+def make_durable(run_folder: Path) -> None:
+    """Wait until what a run has written so far is on the disk; before its `result.json` says that it is there."""
+    for path in (run_folder / METRICS_FILE, *(run_folder / CHECKPOINT_FOLDER).glob("*")):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
 
 
 def read_metrics(run_folder: Path) -> list[EpochMetrics]:

@@ -135,3 +135,23 @@ class DatasetsSettings(Section):
 
     dataset: DatasetSettings
     out: str
+
+
+class ReportSettings(Section):
+    """What `python -m jsc.report` is told, besides paths."""
+
+    out: str | None
+    title: str
+    confidence: Annotated[float, Field(gt=0, lt=1)]
+    stagnation_tolerance: Annotated[float, Field(ge=0)]
+    stagnation_epochs: Annotated[int, Field(ge=1)]
+    overfitting_tolerance: Annotated[float, Field(ge=0)]
+
+
+class SimulateSettings(Section):
+    """What `python -m jsc.simulate` is told."""
+
+    num_jets: Annotated[int, Field(ge=5, description="one of each class at least")]
+    num_workers: PositiveInt
+    seed: NonNegativeInt
+    out: Annotated[str, Field(min_length=1)]

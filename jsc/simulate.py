@@ -2,28 +2,15 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
-
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass
 
 from jsc.command import compose_command
+from jsc.settings import SimulateSettings
 from jsc.simulation import JETS_FILE, SimulationError, WorkerError, open_production, progress_bar
-
-
-@dataclass(config=ConfigDict(extra="forbid"))
-class SimulateCommand:
-    """What conf/simulate.yaml holds."""
-
-    num_jets: Annotated[int, Field(ge=5)]  # one of each class at least
-    num_workers: Annotated[int, Field(gt=0)]
-    seed: Annotated[int, Field(ge=0)]
-    out: Annotated[str, Field(min_length=1)]
 
 
 def main() -> int:
     """Simulate, showing progress. Returns the exit code: 0 done, 1 failed, 2 wrong command, 130 interrupted."""
-    command = compose_command("simulate", sys.argv[1:], SimulateCommand)
+    command = compose_command("simulate", sys.argv[1:], SimulateSettings)
     out = Path(command.out)
     to_go_on = f"finished shards are kept in {out}; the same command goes on from there"
     try:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 import torchmetrics
@@ -111,7 +112,10 @@ class JetClassifier(pl.LightningModule):
         assert self.fused is not None
         first_step = self.trainer.global_step
         taken = self.fused.take(stretch)
-        self.train_scores.update((taken.losses_S * taken.sizes_S).sum(), taken.num_correct_S.sum(), taken.sizes_S.sum())
+        # One by one, so that the sum's last digits do not depend on how the epoch fell into stretches.
+        in_order = np.add.accumulate(np.append(self.train_scores.loss_sum.item(), taken.losses_S * taken.sizes_S))
+        self.train_scores.loss_sum.fill_(in_order[-1])
+        self.train_scores.update(0.0, taken.num_correct_S.sum(), taken.sizes_S.sum())
         self.num_jets_trained += int(taken.sizes_S.sum())
         self.learning_rate = float(taken.rates_S[-1])
         every = self.log_every_n_steps

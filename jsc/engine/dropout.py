@@ -32,13 +32,13 @@ def dropout_key(seed: int, step: int, layer: int) -> int:
 
 
 def dropout_factors(*, seed: int, step: int, layer: int, rate: float, num_rows: int, width: int) -> Tensor:
-    """What dropout multiplies [num_rows, width] activations with, float64: 0 with probability `rate`, else 1 / (1 - rate)."""
+    """Dropout's factors, float64 [num_rows, width]: 0 with probability `rate`, else 1 / (1 - rate)."""
     key = dropout_key(seed, step, layer)
     elements = torch.arange(num_rows * width, dtype=torch.int64)
     bits = mix(mix((elements + (key & _MASK_32)) & _MASK_32) ^ (key >> 32))
     threshold = min(round(rate * 2**32), _MASK_32)
     factor = 1.0 / (1.0 - rate) if rate < 1.0 else 0.0
-    return torch.where(bits >= threshold, factor, 0.0).view(num_rows, width)
+    return (bits >= threshold).to(torch.float64).mul_(factor).view(num_rows, width)
 
 
 class CounterDropout(nn.Module):

@@ -41,7 +41,7 @@ ERFC_Q = (1.0, 1.32281951154744992508e1, 8.67072140885989742329e1, 3.54937778887
           5.57535340817727675546e2)  # fmt: skip
 
 
-@register_jitable  # type: ignore[untyped-decorator]  # Numba publishes no types
+@register_jitable
 def _polynomial(x: Any, coefficients: Any) -> Any:
     """Horner's scheme, highest power first."""
     y = splat(x, coefficients[0])
@@ -61,7 +61,7 @@ def _reduced(x: Any) -> Any:
     raise NotImplementedError("compiled code only")
 
 
-@overload(_reduced)  # type: ignore[untyped-decorator]  # Numba publishes no types
+@overload(_reduced)
 def _reduced_overload(x: Any) -> Any:
     def float32(x: Any) -> Any:
         rounded = x * LOG2_E + ROUNDER_32
@@ -83,7 +83,7 @@ def _clamped(x: Any) -> Any:
     raise NotImplementedError("compiled code only")
 
 
-@overload(_clamped)  # type: ignore[untyped-decorator]  # Numba publishes no types
+@overload(_clamped)
 def _clamped_overload(x: Any) -> Any:
     def float32(x: Any) -> Any:
         x = select(x < -87.0, -87.0, x)
@@ -96,14 +96,14 @@ def _clamped_overload(x: Any) -> Any:
     return _for_dtype(x, float32, float64)
 
 
-@njit(nogil=True)  # type: ignore[untyped-decorator]  # Numba publishes no types
+@njit(nogil=True)
 def exp(x: Any) -> Any:
     """e^x; past the range of normal numbers (-87 to 88, or -708 to 709) it stays at the range's end."""
     shift, minus_one = _reduced(_clamped(x))
     return from_bits(bits_of(minus_one + 1.0) + shift)
 
 
-@njit(nogil=True)  # type: ignore[untyped-decorator]  # Numba publishes no types
+@njit(nogil=True)
 def tanh(x: Any) -> Any:
     """Through exp(2 |x|) - 1, which keeps small x exact."""
     size = absolute(x)
@@ -114,13 +114,13 @@ def tanh(x: Any) -> Any:
     return with_sign(grown / (grown + 2.0), x)
 
 
-@njit(nogil=True)  # type: ignore[untyped-decorator]  # Numba publishes no types
+@njit(nogil=True)
 def logistic(x: Any) -> Any:
     """1 / (1 + e^-x)."""
     return 1.0 / (exp(0.0 - x) + 1.0)
 
 
-@njit(nogil=True)  # type: ignore[untyped-decorator]  # Numba publishes no types
+@njit(nogil=True)
 def erf(x: Any) -> Any:
     """The error function, by Cephes' two rational functions, both computed and one picked."""
     size = absolute(x)
@@ -137,7 +137,7 @@ def log(x: Any) -> Any:
     raise NotImplementedError("compiled code only")
 
 
-@overload(log)  # type: ignore[untyped-decorator]  # Numba publishes no types
+@overload(log)
 def _log_overload(x: Any) -> Any:
     def float32(x: Any) -> Any:
         bits = bits_of(x)

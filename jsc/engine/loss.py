@@ -21,6 +21,7 @@ class CrossEntropy:
     class_weights: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "label_smoothing", float(self.label_smoothing))
         if not 0.0 <= self.label_smoothing <= 1.0:
             raise ValueError(f"label_smoothing is {self.label_smoothing}; it lies between 0 and 1")
         if self.class_weights is not None:

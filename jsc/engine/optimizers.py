@@ -1,15 +1,16 @@
 """Optimizers that the fused engine knows: what they compute, and where torch keeps their state."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
 from jsc.engine import program
 from jsc.engine.plan import CannotLower
+from jsc.engine.windows import Window
 
 # Names of the state tensors of each kind, in the order of the kernel's moment arrays.
 _STATE = {
@@ -70,54 +71,59 @@ def check_covers(optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.P
 
 
 class OptimizerState:
-    """One optimizer's state, read from and written to where torch keeps it: `optimizer.state[parameter]`."""
+    """One optimizer's state, read from and written to where torch keeps it: `optimizer.state[parameter]`.
 
-    def __init__(self, optimizer: torch.optim.Optimizer, plan: OptimizerPlan) -> None:
+    `places` says where each parameter's numbers lie in the flat `moments`, of which a plan uses none, one or both.
+    """
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        plan: OptimizerPlan,
+        shapes: Mapping[str, torch.Size],
+        places: Mapping[str, slice],
+        moments: Sequence[npt.NDArray[Any]],
+    ) -> None:
         self._optimizer = optimizer
-        self._plan = plan
+        self._counts_steps = plan.kind in (program.ADAM, program.ADAMW)
+        self._windows = [
+            (name, state_name, Window(moment, places[name].start, tuple(shape)))
+            for state_name, moment in zip(plan.state_names, moments, strict=False)
+            for name, shape in shapes.items()
+        ]
+        self._has_state = bool(plan.state_names)
 
-    def num_steps(self, parameters: Mapping[str, nn.Parameter]) -> int:
-        """Steps taken so far: Adam's own count; for SGD 1 if it has momentum buffers, 0 if not.
+    def read(self, parameters: Mapping[str, nn.Parameter]) -> int:
+        """Copy torch's state into the flat arrays, zeros where there is none; returns the number of steps taken.
 
-        Raises CannotLower if the parameters differ in it.
+        Adam counts them; for SGD it is 1 if there are momentum buffers, 0 if not. Raises CannotLower if the parameters
+        differ in it.
         """
-        counts = set()
-        for parameter in parameters.values():
-            state = self._optimizer.state.get(parameter, {})
-            if self._plan.kind in (program.ADAM, program.ADAMW):
-                counts.add(int(state.get("step", 0)))
-            else:
-                counts.add(int(state.get("momentum_buffer") is not None))
+        states = {name: self._optimizer.state.get(parameter, {}) for name, parameter in parameters.items()}
+        if self._counts_steps:
+            counts = {int(state.get("step", 0)) for state in states.values()}
+        else:
+            counts = {int(state.get("momentum_buffer") is not None) for state in states.values()}
         if len(counts) > 1:
-            raise CannotLower(f"the optimizer has taken different numbers of steps for its parameters: {sorted(counts)}")
+            raise CannotLower(
+                f"the optimizer has taken different numbers of steps for its parameters: {sorted(counts)}"
+            )
+        for name, state_name, window in self._windows:
+            window.read(states[name].get(state_name))
         return counts.pop()
 
-    def read(
-        self, parameters: Mapping[str, nn.Parameter], places: Mapping[str, slice], moments: list[npt.NDArray[np.floating]]
-    ) -> None:
-        """Copy torch's state into flat arrays; what it does not have yet is zero."""
-        for name, parameter in parameters.items():
-            state = self._optimizer.state.get(parameter, {})
-            for state_name, moment in zip(self._plan.state_names, moments, strict=False):
-                value = state.get(state_name)
-                moment[places[name]] = 0.0 if value is None else value.detach().numpy().ravel()
-
-    def write(
-        self,
-        parameters: Mapping[str, nn.Parameter],
-        places: Mapping[str, slice],
-        moments: list[npt.NDArray[np.floating]],
-        num_steps: int,
-    ) -> None:
-        """Copy flat arrays into torch's state, made as torch makes it where there is none yet."""
-        for name, parameter in parameters.items():
-            state = self._optimizer.state[parameter]
-            if self._plan.kind in (program.ADAM, program.ADAMW):
-                if "step" not in state:
-                    state["step"] = torch.tensor(0.0, dtype=torch.get_default_dtype())
-                state["step"].fill_(float(num_steps))
-            for state_name, moment in zip(self._plan.state_names, moments, strict=False):
-                if state.get(state_name) is None:
-                    state[state_name] = torch.empty_like(parameter, memory_format=torch.preserve_format).detach()
-                value = state[state_name].detach().numpy()
-                value[...] = moment[places[name]].reshape(value.shape)
+    def write(self, parameters: Mapping[str, nn.Parameter], num_steps: int) -> None:
+        """Copy the flat arrays into torch's state, made as torch makes it where there is none yet."""
+        if not self._has_state:
+            return
+        state_of = self._optimizer.state
+        for name, state_name, window in self._windows:
+            state = state_of[parameters[name]]
+            if state.get(state_name) is None:
+                if self._counts_steps and "step" not in state:
+                    state["step"] = torch.tensor(0.0, dtype=torch.float32)
+                state[state_name] = torch.empty_like(parameters[name], requires_grad=False)
+            window.write(state[state_name])
+        if self._counts_steps:
+            for parameter in parameters.values():
+                state_of[parameter]["step"].fill_(num_steps)

@@ -1,9 +1,10 @@
 """What a network computes, as a short typed list of layers: lowered from a torch.fx trace, or refused with a reason.
 
 Adding a layer: a dataclass here, a rule in `_lower_module` (or `_FUNCTIONS`), its numbers in `jsc.engine.program`,
-its arithmetic in `jsc.engine.kernels`.
+its arithmetic in `jsc.engine.layers`.
 """
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,8 +18,11 @@ from torch.nn.utils import parametrize
 from jsc.engine.dropout import CounterDropout
 
 
-class CannotLower(ValueError):
+class CannotLower(ValueError):  # noqa: N818  # what it says, in few words
     """The fused engine cannot run this; the message names the layer or option that forced it."""
+
+
+MAX_CLASSES = 127  # a label is one byte
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,8 @@ def lower(model: nn.Module) -> Plan:
         layers.extend(_lower_node(node, model))
     _check_all_used(model, layers)
     widths = _widths(layers)
+    if widths[-1] > MAX_CLASSES:
+        raise CannotLower(f"the model has {widths[-1]} classes; the fused engine does at most {MAX_CLASSES}")
     return Plan(tuple(layers), num_features=widths[0], num_classes=widths[-1], dtype=dtype)
 
 
@@ -134,14 +140,19 @@ def _check_parameters(model: nn.Module) -> torch.dtype:
             raise CannotLower(f"parameter {name} is {parameter.dtype}; the fused engine does float32 and float64")
         if parameter.dtype != parameters[0][1].dtype:
             raise CannotLower(f"parameter {name} is {parameter.dtype} but {parameters[0][0]} {parameters[0][1].dtype}")
+        if not parameter.is_contiguous():
+            raise CannotLower(f"parameter {name} is not contiguous in memory")
         if parameter._backward_hooks or parameter._post_accumulate_grad_hooks:
             raise CannotLower(f"parameter {name} has hooks, which the fused engine would not call")
     return parameters[0][1].dtype
 
 
+_TRACING = threading.Lock()  # while it traces, fx patches torch for the whole process
+
+
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, CounterDropout) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, tuple(_MODULES)) or super().is_leaf_module(m, module_qualified_name)
 
 
 @contextmanager
@@ -157,7 +168,7 @@ def _modes_kept(model: nn.Module) -> Iterator[None]:
 def _chain(model: nn.Module) -> list[fx.Node]:
     """The nodes between the input and the output, each of which must feed the next and nothing else."""
     graphs = []
-    with _modes_kept(model):
+    with _TRACING, _modes_kept(model):
         for training in (True, False):
             model.train(training)
             try:
@@ -200,7 +211,7 @@ def _lower_node(node: fx.Node, model: nn.Module) -> list[Layer]:
     kind = _FUNCTIONS.get(node.target)
     if kind is None or not isinstance(node.args[0] if node.args else None, fx.Node):
         raise CannotLower(f"{what} is not one that the fused engine knows")
-    options = {**dict(zip(_OPTIONS.get(kind, ()), node.args[1:], strict=False)), **node.kwargs}
+    options: dict[str, Any] = {**dict(zip(_OPTIONS.get(kind, ()), node.args[1:], strict=False)), **node.kwargs}
     options.pop("inplace", None)
     if len(node.args) > 1 + len(_OPTIONS.get(kind, ())) or set(options) - set(_OPTIONS.get(kind, ())):
         raise CannotLower(f"{what} has options that the fused engine does not know: {sorted(options)}")
@@ -236,10 +247,10 @@ def _lower_linear(name: str, module: nn.Linear, model: nn.Module, what: str) -> 
 
 
 def _lower_batch_norm(name: str, module: nn.BatchNorm1d, model: nn.Module, what: str) -> list[Layer]:
-    if not module.track_running_stats or module.running_mean is None or module.running_var is None:
+    if None in (module.running_mean, module.running_var, module.num_batches_tracked):
         raise CannotLower(f"{what} keeps no running statistics, so that a jet's score depends on its batch")
     for buffer in (module.running_mean, module.running_var):
-        if buffer.dtype != next(model.parameters()).dtype:
+        if buffer is not None and buffer.dtype != next(model.parameters()).dtype:
             raise CannotLower(f"{what} keeps its running statistics in {buffer.dtype}")
     return [BatchNorm(name, module.num_features, module.eps, module.momentum, module.affine)]
 

@@ -69,12 +69,7 @@ def _fused(layers: tuple[Layer, ...]) -> list[tuple[Layer, Activation | None]]:
     fused: list[tuple[Layer, Activation | None]] = []
     for layer in layers:
         follows = fused and isinstance(fused[-1][0], (Linear, BatchNorm)) and fused[-1][1] is None
-        if (
-            follows
-            and isinstance(layer, Activation)
-            and layer.kind in ("relu", "leaky_relu")
-            and layer.slope >= 0.0
-        ):
+        if follows and isinstance(layer, Activation) and layer.kind in ("relu", "leaky_relu") and layer.slope >= 0.0:
             fused[-1] = (fused[-1][0], layer)
         else:
             fused.append((layer, None))

@@ -24,7 +24,7 @@ def make_product_tile(num_rows: int, num_vectors: int) -> Any:
     is not positive with `slope`: 1 changes nothing, 0 is a ReLU.
     """
 
-    @intrinsic  # type: ignore[untyped-decorator]  # Numba publishes no types
+    @intrinsic
     def tile(
         typingctx: Any, theta: Any, weight: Any, weight_row: Any, weight_k: Any, depth: Any, bias: Any, slope: Any,
         work: Any, x: Any, y: Any, stride: Any,
@@ -71,9 +71,7 @@ def make_product_tile(num_rows: int, num_vectors: int) -> Any:
                     vectors.store_vector(builder, builder.gep(row, [word(v * lanes)]), dtype, total)
             return context.get_dummy_value()
 
-        return types.void(
-            theta, WORD, WORD, WORD, WORD, WORD, types.float64, work, WORD, WORD, WORD
-        ), build
+        return types.void(theta, WORD, WORD, WORD, WORD, WORD, types.float64, work, WORD, WORD, WORD), build
 
     return tile
 
@@ -84,7 +82,7 @@ def make_gradient_tile(num_rows: int, num_columns: int) -> Any:
     `gradient[at + row * gradient_row + column]` is W's element; `num_vectors` vectors of jets are summed over.
     """
 
-    @intrinsic  # type: ignore[untyped-decorator]  # Numba publishes no types
+    @intrinsic
     def tile(
         typingctx: Any, gradient: Any, at: Any, gradient_row: Any, work: Any, dy: Any, x: Any, stride: Any,
         num_vectors: Any,
@@ -134,17 +132,14 @@ def pick(builder: Any, a: Any, b: Any, lanes: Sequence[int]) -> Any:
 
 
 def _sums_of_each(builder: Any, parts: list[Any]) -> Any:
-    """The vector whose lane i is the sum of the lanes of `parts[i]`; as many parts as a power of two, at most a lane each.
+    """The vector whose lane i is the sum of the lanes of `parts[i]`; the number of parts is a power of two.
 
     Two vectors of four lanes, [a0 a1 a2 a3] and [b0 b1 b2 b3], become [a0+a2 a1+a3 b0+b2 b1+b3], and so on.
     """
     length = parts[0].type.count  # of each sum's stretch of lanes
     while length > 1:
         half = length // 2
-        if len(parts) > 1:
-            pairs = list(zip(parts[::2], parts[1::2], strict=True))
-        else:
-            pairs = [(parts[0], parts[0])]
+        pairs = [(parts[0], parts[0])] if len(parts) == 1 else list(zip(parts[::2], parts[1::2], strict=True))
         lanes = parts[0].type.count * (2 if len(parts) > 1 else 1)
         low = [lane for lane in range(lanes) if lane % length < half]
         parts = [
@@ -154,7 +149,7 @@ def _sums_of_each(builder: Any, parts: list[Any]) -> Any:
     return parts[0]
 
 
-@intrinsic  # type: ignore[untyped-decorator]  # Numba publishes no types
+@intrinsic
 def transpose(
     typingctx: Any, x: Any, rows: Any, at: Any, last: Any, shift: Any, num_features: Any, feature: Any, work: Any,
     y: Any, stride: Any,
@@ -172,13 +167,9 @@ def transpose(
         for lane in range(num_lanes):
             jet = builder.add(at_v, word(lane))
             jet = builder.select(builder.icmp_signed("<", jet, last_v), jet, last_v)
-            row = builder.add(
-                builder.load(vectors.element_pointer(context, builder, rows, rows_v, jet)), shift_v
-            )
+            row = builder.add(builder.load(vectors.element_pointer(context, builder, rows, rows_v, jet)), shift_v)
             start = builder.add(builder.mul(row, num_features_v), feature_v)
-            parts.append(
-                vectors.load_vector(builder, vectors.element_pointer(context, builder, x, x_v, start), dtype)
-            )
+            parts.append(vectors.load_vector(builder, vectors.element_pointer(context, builder, x, x_v, start), dtype))
         half = num_lanes // 2
         while half:  # swap the off-diagonal quarters of every square of 2 * half lanes
             low = [i + num_lanes * (i % (2 * half) >= half) - half * (i % (2 * half) >= half) for i in range(num_lanes)]

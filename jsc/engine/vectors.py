@@ -28,7 +28,7 @@ VECTOR_BYTES = 64 if llvmlite.binding.get_host_cpu_features().get("avx512f") els
 CONTRACT = ("contract",)  # lets a * b + c become one fused multiply-add
 
 
-class VectorType(types.Type):  # type: ignore[misc]  # Numba publishes no types
+class VectorType(types.Type):
     """A vector of floats, one lane a jet."""
 
     def __init__(self, dtype: Any) -> None:
@@ -37,7 +37,7 @@ class VectorType(types.Type):  # type: ignore[misc]  # Numba publishes no types
         self.num_lanes = num_lanes(dtype)
 
 
-class BitsType(types.Type):  # type: ignore[misc]  # Numba publishes no types
+class BitsType(types.Type):
     """A vector of unsigned integers, as many bits wide as the floats of `dtype`."""
 
     def __init__(self, dtype: Any) -> None:
@@ -46,7 +46,7 @@ class BitsType(types.Type):  # type: ignore[misc]  # Numba publishes no types
         self.num_lanes = num_lanes(dtype)
 
 
-class MaskType(types.Type):  # type: ignore[misc]  # Numba publishes no types
+class MaskType(types.Type):
     """A vector of truth values."""
 
     def __init__(self, num_lanes: int) -> None:
@@ -72,19 +72,19 @@ def bits_type(dtype: Any) -> ir.VectorType:
 
 
 @register_default(VectorType)
-class _VectorModel(PrimitiveModel):  # type: ignore[misc]  # Numba publishes no types
+class _VectorModel(PrimitiveModel):
     def __init__(self, dmm: Any, fe_type: VectorType) -> None:
         super().__init__(dmm, fe_type, vector_type(fe_type.dtype))
 
 
 @register_default(BitsType)
-class _BitsModel(PrimitiveModel):  # type: ignore[misc]  # Numba publishes no types
+class _BitsModel(PrimitiveModel):
     def __init__(self, dmm: Any, fe_type: BitsType) -> None:
         super().__init__(dmm, fe_type, bits_type(fe_type.dtype))
 
 
 @register_default(MaskType)
-class _MaskModel(PrimitiveModel):  # type: ignore[misc]  # Numba publishes no types
+class _MaskModel(PrimitiveModel):
     def __init__(self, dmm: Any, fe_type: MaskType) -> None:
         super().__init__(dmm, fe_type, ir.VectorType(ir.IntType(1), fe_type.num_lanes))
 
@@ -146,7 +146,7 @@ def call_llvm(builder: Any, name: str, *args: Any) -> Any:
 
 
 def _register_operator(function: Any, build: Callable[[Any, Any, Any], Any], *, compares: bool) -> None:
-    class Template(AbstractTemplate):  # type: ignore[misc]  # Numba publishes no types
+    class Template(AbstractTemplate):
         def generic(self, args: Any, kws: Any) -> Any:
             vectors = [a for a in args if isinstance(a, VectorType)]
             if len(args) != 2 or not vectors or any(a not in (vectors[0], *_numbers(args)) for a in args):
@@ -188,7 +188,7 @@ _register_operator(operator.eq, lambda builder, a, b: builder.fcmp_ordered("==",
 # Functions, for use in compiled code. Arguments are Numba's typing of: array 1-D contiguous, index an integer.
 
 
-@intrinsic  # type: ignore[untyped-decorator]  # Numba publishes no types
+@intrinsic
 def lanes(typingctx: Any, array: Any) -> Any:
     """How many elements of `array` one vector holds."""
 
@@ -198,7 +198,7 @@ def lanes(typingctx: Any, array: Any) -> Any:
     return types.intp(array), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]  # Numba publishes no types
+@intrinsic
 def load(typingctx: Any, array: Any, index: Any) -> Any:
     """The vector at `array[index:]`; whoever calls knows that it is in bounds."""
 
@@ -208,7 +208,7 @@ def load(typingctx: Any, array: Any, index: Any) -> Any:
     return VectorType(array.dtype)(array, types.intp), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]  # Numba publishes no types
+@intrinsic
 def store(typingctx: Any, array: Any, index: Any, vector: Any) -> Any:
     """Write a vector to `array[index:]`; whoever calls knows that it is in bounds."""
 
@@ -219,7 +219,7 @@ def store(typingctx: Any, array: Any, index: Any, vector: Any) -> Any:
     return types.void(array, types.intp, VectorType(array.dtype)), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]  # Numba publishes no types
+@intrinsic
 def splat(typingctx: Any, like: Any, scalar: Any) -> Any:
     """The vector, of the type that `like` (an array or a vector) has, whose every lane is `scalar`."""
 
@@ -230,19 +230,21 @@ def splat(typingctx: Any, like: Any, scalar: Any) -> Any:
     return VectorType(like.dtype)(like, scalar), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]  # Numba publishes no types
+@intrinsic
 def select(typingctx: Any, mask: Any, chosen: Any, other: Any) -> Any:
     """`chosen` where the mask is true, else `other`; one of the two may be a plain number."""
     vector = chosen if isinstance(chosen, VectorType) else other
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        chosen_v, other_v = (_as_vector(context, builder, a, kind, vector.dtype) for a, kind in ((args[1], chosen), (args[2], other)))
+        chosen_v, other_v = (
+            _as_vector(context, builder, a, kind, vector.dtype) for a, kind in ((args[1], chosen), (args[2], other))
+        )
         return builder.select(args[0], chosen_v, other_v)
 
     return vector(mask, chosen, other), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]  # Numba publishes no types
+@intrinsic
 def first_lanes(typingctx: Any, vector: Any, count: Any) -> Any:
     """`vector` with all but its first `count` lanes set to zero."""
 
@@ -255,7 +257,7 @@ def first_lanes(typingctx: Any, vector: Any, count: Any) -> Any:
     return vector(vector, types.int64), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]  # Numba publishes no types
+@intrinsic
 def total(typingctx: Any, vector: Any) -> Any:
     """The sum of the lanes, in the vector's own precision."""
 
@@ -265,7 +267,7 @@ def total(typingctx: Any, vector: Any) -> Any:
     return vector.dtype(vector), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]  # Numba publishes no types
+@intrinsic
 def square_root(typingctx: Any, vector: Any) -> Any:
     """Correctly rounded."""
 
@@ -275,7 +277,7 @@ def square_root(typingctx: Any, vector: Any) -> Any:
     return vector(vector), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]  # Numba publishes no types
+@intrinsic
 def absolute(typingctx: Any, vector: Any) -> Any:
     """Without the sign."""
 
@@ -285,7 +287,7 @@ def absolute(typingctx: Any, vector: Any) -> Any:
     return vector(vector), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]  # Numba publishes no types
+@intrinsic
 def with_sign(typingctx: Any, magnitude: Any, sign: Any) -> Any:
     """`magnitude` with the sign of `sign`."""
 
@@ -295,7 +297,7 @@ def with_sign(typingctx: Any, magnitude: Any, sign: Any) -> Any:
     return magnitude(magnitude, sign), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]  # Numba publishes no types
+@intrinsic
 def bits_of(typingctx: Any, vector: Any) -> Any:
     """The bit pattern of every lane."""
 
@@ -305,7 +307,7 @@ def bits_of(typingctx: Any, vector: Any) -> Any:
     return BitsType(vector.dtype)(vector), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]  # Numba publishes no types
+@intrinsic
 def from_bits(typingctx: Any, bits: Any) -> Any:
     """The floats with these bit patterns."""
 
@@ -316,7 +318,7 @@ def from_bits(typingctx: Any, bits: Any) -> Any:
 
 
 def _register_bits_operator(function: Any, method: str) -> None:
-    class Template(AbstractTemplate):  # type: ignore[misc]  # Numba publishes no types
+    class Template(AbstractTemplate):
         def generic(self, args: Any, kws: Any) -> Any:
             if len(args) != 2 or not isinstance(args[0], BitsType):
                 return None
@@ -350,7 +352,7 @@ for _function, _method in (
     _register_bits_operator(_function, _method)
 
 
-@intrinsic  # type: ignore[untyped-decorator]  # Numba publishes no types
+@intrinsic
 def lane_numbers(typingctx: Any, array: Any) -> Any:
     """The integers 0, 1, 2, ... of the vectors of `array`."""
 
@@ -360,7 +362,7 @@ def lane_numbers(typingctx: Any, array: Any) -> Any:
     return BitsType(array.dtype)(array), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]  # Numba publishes no types
+@intrinsic
 def at_least(typingctx: Any, bits: Any, threshold: Any) -> Any:
     """Mask of the lanes that, unsigned, are `threshold` or more."""
 
@@ -372,7 +374,7 @@ def at_least(typingctx: Any, bits: Any, threshold: Any) -> Any:
     return MaskType(bits.num_lanes)(bits, types.uint64), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]  # Numba publishes no types
+@intrinsic
 def prefetch(typingctx: Any, array: Any, index: Any) -> Any:
     """Ask for the cache line of `array[index]` ahead of its use."""
 

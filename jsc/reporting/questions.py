@@ -24,13 +24,15 @@ class DataIdentity:
     """Runs whose scores may stand in one table trained, validated and tested on the very same rows."""
 
     dataset: str
-    variant: str
-    sha256: str
-    num_train: int
-    num_val: int
-    num_test: int
+    variant: str | None  # None, like all below, if the runs failed before they had read it
+    sha256: str | None
+    num_train: int | None
+    num_val: int | None
+    num_test: int | None
 
     def __str__(self) -> str:
+        if self.sha256 is None:
+            return f"{self.dataset} (never read)"
         counts = f"{self.num_train:,} training, {self.num_val:,} validation and {self.num_test:,} test jets"
         return f"{self.dataset} (variant {self.variant}; {counts}; SHA-256 {self.sha256[:8]})"
 
@@ -58,7 +60,8 @@ class Configuration:
 
     @property
     def num_parameters(self) -> int:
-        return next(run.result.num_parameters for run in self.runs if run.result is not None)
+        """0 if no run got as far as building the network."""
+        return next((r.result.num_parameters for r in self.runs if r.result and r.result.num_parameters), 0)
 
     @property
     def epochs(self) -> int:
@@ -149,7 +152,7 @@ def group_by_data(runs: Iterable[Run]) -> dict[DataIdentity, list[Run]]:
             r = run.result
             identity = DataIdentity(r.dataset, r.dataset_variant, r.dataset_sha256, r.num_train, r.num_val, r.num_test)
             groups[identity].append(run)
-    return dict(sorted(groups.items(), key=lambda group: (-len(group[1]), group[0])))
+    return dict(sorted(groups.items(), key=lambda group: (-len(group[1]), str(group[0]))))
 
 
 def find_configurations(runs: Sequence[Run]) -> list[Configuration]:

@@ -96,7 +96,7 @@ class EventGenerator:
         return ak.from_regular(bosons)[ak.from_regular(ak.Array(is_kept))]
 
 
-class _UndecayedPairs(pythia8mc.LHAup):  # type: ignore[misc]  # pythia8mc has no types
+class _UndecayedPairs(pythia8mc.LHAup):
     """Les Houches events, handed over in memory: the boson pairs of another Pythia, before they decay.
 
     Pythia decays the bosons of its own processes with their full matrix element, that is, with their mixed

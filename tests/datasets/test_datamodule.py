@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from jsc.datasets.datamodule import EpochOrder, EvalBatches, TrainBatches, TrainStretches
+from jsc.datasets.datamodule import EvalBatches, TrainBatches, TrainStretches
+from jsc.datasets.epoch_order import EpochOrder
 
 
 def batches(num_jets: int = 10, batch_size: int = 4, **arguments: int) -> TrainBatches:

@@ -1,0 +1,123 @@
+"""What the fused engine must equal: the same training by torch autograd, as plainly as it can be written."""
+
+import copy
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from jsc.engine import CrossEntropy, FusedTrainer, count_dropout, set_dropout_step
+
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+
+OPTIMIZERS: dict[str, MakeOptimizer] = {
+    "adam": lambda p: torch.optim.Adam(p),
+    "adam-decay": lambda p: torch.optim.Adam(p, betas=(0.8, 0.95), eps=1e-4, weight_decay=0.05),
+    "adamw": lambda p: torch.optim.AdamW(p, weight_decay=0.1),
+    "sgd": lambda p: torch.optim.SGD(p),
+    "sgd-momentum": lambda p: torch.optim.SGD(p, momentum=0.9, weight_decay=0.01),
+    "sgd-dampening": lambda p: torch.optim.SGD(p, momentum=0.8, dampening=0.3),
+    "sgd-nesterov": lambda p: torch.optim.SGD(p, momentum=0.9, nesterov=True, weight_decay=0.01),
+}
+
+
+@dataclass
+class Task:
+    """Jets, labels, an order of rows and a learning rate a step."""
+
+    x_NF: Any
+    labels_N: Any
+    rows: Any
+    batch_size: int
+    rates_S: Any
+
+    def part(self, begin: int, end: int) -> "Task":
+        rows = self.rows[begin * self.batch_size : end * self.batch_size]
+        return Task(self.x_NF, self.labels_N, rows, self.batch_size, self.rates_S[begin:end])
+
+
+def make_task(
+    *,
+    num_steps: int,
+    batch_size: int,
+    last_batch: int | None = None,
+    num_features: int = 16,
+    num_classes: int = 5,
+    num_jets: int = 3000,
+    dtype: Any = np.float64,
+    rate: float = 1e-3,
+    seed: int = 0,
+) -> Task:
+    """Random jets, with something to learn; the rate goes through a cosine."""
+    generator = np.random.default_rng(seed)
+    labels_N = generator.integers(0, num_classes, num_jets)
+    centres_CF = generator.standard_normal((num_classes, num_features))
+    x_NF = centres_CF[labels_N] * 0.7 + generator.standard_normal((num_jets, num_features))
+    num_rows = (num_steps - 1) * batch_size + (last_batch or batch_size)
+    return Task(
+        x_NF.astype(dtype),
+        labels_N.astype(np.int8),
+        generator.integers(0, num_jets, num_rows),
+        batch_size,
+        rate * (1.1 + np.cos(np.arange(num_steps) / 30)),
+    )
+
+
+def train_autograd(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    task: Task,
+    *,
+    loss: CrossEntropy,
+    seed: int = 0,
+    first_step: int = 0,
+    backwards: bool = False,
+) -> tuple[Any, Any]:
+    """(losses, numbers right) a step; `backwards` turns each batch round, which is the same function."""
+    count_dropout(model, seed=seed)
+    model.train()
+    x_NF, labels_N = torch.from_numpy(task.x_NF), torch.from_numpy(task.labels_N).long()
+    losses, num_correct = [], []
+    for step, rate in enumerate(task.rates_S):
+        rows_B = torch.from_numpy(task.rows[step * task.batch_size : (step + 1) * task.batch_size])
+        if backwards:
+            rows_B = rows_B.flip(0)
+        set_dropout_step(model, first_step + step)
+        optimizer.param_groups[0]["lr"] = float(rate)
+        logits_BC = model(x_NF[rows_B])
+        value = loss(logits_BC, labels_N[rows_B])
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        losses.append(value.item())
+        num_correct.append(int((logits_BC.argmax(1) == labels_N[rows_B]).sum()))
+    return np.array(losses), np.array(num_correct)
+
+
+def train_fused(trainer: FusedTrainer, task: Task, *, first_step: int = 0) -> tuple[Any, Any]:
+    return trainer.train(
+        task.x_NF,
+        task.labels_N,
+        task.rows,
+        batch_size=task.batch_size,
+        learning_rates_S=task.rates_S,
+        first_step=first_step,
+    )
+
+
+def twins(model: nn.Module, make_optimizer: MakeOptimizer) -> tuple[tuple[nn.Module, Any], tuple[nn.Module, Any]]:
+    other = copy.deepcopy(model)
+    return (model, make_optimizer(model.parameters())), (other, make_optimizer(other.parameters()))
+
+
+def differences(a: nn.Module, b: nn.Module) -> dict[str, float]:
+    """Largest difference of each tensor, relative to its own largest element."""
+    found = {}
+    for name, value in a.state_dict().items():
+        other = b.state_dict()[name]
+        scale = max(float(other.abs().max()), 1e-6)
+        found[name] = float((value - other).abs().max()) / scale
+    return found

@@ -1,0 +1,83 @@
+"""The README's words are run: its example as it stands, and every jsc command that needs no network and no GPU."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+CI_RUNS = ("pip install", "pytest")  # .ci/run takes the two commands of "Start" word by word
+OUT_OF_REACH = ("--config-dir my_conf", "dataset.path=jets.csv")  # templates for files of the reader's own
+
+
+def commands() -> list[str]:
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+    inline = re.findall(r"`(python -m jsc[^`]*)`", README)
+    found = [line.partition("  #")[0].strip() for line in (*lines, *inline)]
+    wanted = [c for c in found if c.startswith("python -m jsc") and not any(part in c for part in OUT_OF_REACH)]
+    return list(dict.fromkeys(wanted))
+
+
+def in_folder(folder: Path, words: list[str]) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return subprocess.run(
+        [sys.executable, *words[1:]],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": path},
+        timeout=900,
+    )
+
+
+def write_examples(folder: Path) -> None:
+    for name, code in re.findall(r"```python\n# (\S+)\n(.*?)```", README, re.DOTALL):
+        (folder / name).write_text(code)
+
+
+def test_the_readme_has_commands_and_an_example() -> None:
+    assert len(commands()) > 12
+    assert "python -m jsc.train model=jsc_medium trainer.max_epochs=50" in commands()
+    assert re.findall(r"```python\n# my_models.py\n", README)
+
+
+def test_files_and_folders_that_the_readme_names_are_there() -> None:
+    for link in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (ROOT / link).exists(), link
+    for path in re.findall(r"`((?:jsc|conf|tests|benchmarks|\.ci)/[\w/.]*)`", README):
+        assert (ROOT / path).exists(), path
+
+
+def test_the_two_commands_are_in_ci() -> None:
+    ci = (ROOT / ".ci" / "run").read_text()
+    assert "pip install -q -c constraints.txt -e . && python -m jsc.train" in ci
+    assert "pip install -q -c constraints.txt -e '.[test]'" in ci
+
+
+def test_the_example_trains(tmp_path: Path) -> None:
+    write_examples(tmp_path)
+    done = in_folder(
+        tmp_path, shlex.split("python -m jsc.train plugins=[my_models] model.name=my-net trainer.max_epochs=1")
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "my-net with 565 parameters" in done.stdout
+    assert "engine: fused" in done.stdout
+    assert len(list(tmp_path.glob("outputs/runs/my-net/*/result.json"))) == 1
+
+
+@pytest.mark.slow
+def test_every_command_runs(tmp_path: Path) -> None:
+    write_examples(tmp_path)
+    for command in ["python -m jsc.train trainer.max_epochs=2", *commands()]:
+        run = max(tmp_path.glob("outputs/runs/*/*"), key=os.path.getmtime, default=tmp_path)
+        real = command.replace("PATH", str(run / "checkpoints" / "best.ckpt")).replace("RUN", str(run))
+        done = in_folder(tmp_path, shlex.split(real))
+        assert done.returncode == 0, f"{real}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    assert len(list(tmp_path.glob("outputs/sweeps/**/result.json"))) >= 3 + 6 + 6 + 8 + 16 + 12

@@ -1,0 +1,99 @@
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from jsc.command import CommandError, compose
+from jsc.results import read_metrics, read_result
+from jsc.resume import check_unchanged, resumed_overrides
+from tests.test_training import with_path
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Path:
+    """What a run of two epochs leaves for `resume=`, its checkpoint empty."""
+    folder = tmp_path / "0_lr=0.01,batch_size=64"
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "checkpoints" / "last.ckpt").touch()
+    (folder / ".hydra").mkdir()
+    overrides = ["optimizer.lr=0.01", "dataset.batch_size=64", "trainer.max_epochs=2", "resume=null"]
+    OmegaConf.save(OmegaConf.create(overrides), folder / ".hydra" / "overrides.yaml")
+    config = {key: value for key, value in compose("train", overrides).items() if key != "hydra"}
+    OmegaConf.save(OmegaConf.create(config), folder / ".hydra" / "config.yaml")
+    return folder
+
+
+def test_a_folder_becomes_its_own_command(run_folder: Path) -> None:
+    checkpoint = run_folder / "checkpoints" / "last.ckpt"
+    for path in (run_folder, checkpoint):
+        overrides = resumed_overrides(path, ["trainer.max_epochs=5"])
+        assert overrides[:3] == ["optimizer.lr=0.01", "dataset.batch_size=64", "trainer.max_epochs=5"]
+        config = compose("train", overrides)
+        assert (config.hydra.run.dir, config.resume) == (str(run_folder), str(checkpoint))
+        check_unchanged(config, checkpoint)
+
+
+def test_a_default_that_has_changed_since_is_named(run_folder: Path) -> None:
+    path = run_folder / ".hydra" / "config.yaml"
+    stored = OmegaConf.load(path)
+    stored.optimizer.eps = 0.5
+    OmegaConf.save(stored, path)
+    checkpoint = run_folder / "checkpoints" / "last.ckpt"
+    with pytest.raises(CommandError, match=r"optimizer\.eps was 0\.5, is 1e-08"):
+        check_unchanged(compose("train", resumed_overrides(run_folder, [])), checkpoint)
+    check_unchanged(compose("train", resumed_overrides(run_folder, ["optimizer.eps=1e-8"])), checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda folder: shutil.rmtree(folder / "checkpoints"), "there is no .*last.ckpt"),
+        (lambda folder: shutil.rmtree(folder / ".hydra"), "holds no .*overrides.yaml"),
+    ],
+)
+def test_what_cannot_be_resumed_is_said(run_folder: Path, break_it, message: str) -> None:
+    break_it(run_folder)
+    with pytest.raises(CommandError, match=message):
+        resumed_overrides(run_folder, [])
+
+
+def test_a_resume_is_not_swept(run_folder: Path) -> None:
+    with pytest.raises(CommandError, match="cannot be swept with -m"):
+        resumed_overrides(run_folder, ["-m"])
+
+
+def test_commands_from_end_to_end(tmp_path: Path) -> None:
+    """A run, its resumption in the same folder, a sweep, and a command that is wrong: folders and exit codes."""
+
+    def jsc_train(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "jsc.train", *words]
+        return subprocess.run(command, cwd=tmp_path, env=with_path(), capture_output=True, text=True, check=False)
+
+    quick = "trainer.limit_train_batches=30"
+    first = jsc_train("trainer.max_epochs=2", quick)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "trainer.max_epochs" in first.stdout
+    assert "test" in first.stdout
+    [folder] = tmp_path.glob("outputs/runs/jsc-tiny/*")
+    assert {p.name for p in folder.iterdir()} >= {".hydra", "result.json", "metrics.csv", "checkpoints", "train.log"}
+    assert read_result(folder).command == f"python -m jsc.train trainer.max_epochs=2 {quick}"
+
+    resumed = jsc_train(f"resume={folder}", "trainer.max_epochs=4")
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert [row.epoch for row in read_metrics(folder)] == [0, 1, 2, 3]
+    assert len(list(tmp_path.glob("outputs/runs/jsc-tiny/*"))) == 1
+
+    swept = jsc_train("-m", "optimizer.lr=0.1,0.001", "trainer.max_epochs=1", quick)
+    assert swept.returncode == 0, swept.stdout + swept.stderr
+    jobs = sorted(p.parent.name for p in tmp_path.glob("outputs/sweeps/lr/*/*/result.json"))
+    assert [job.split(",")[0] for job in jobs] == ["0_lr=0.1", "1_lr=0.001"]
+
+    before = sorted(tmp_path.rglob("*"))
+    wrong = jsc_train("model.name=jsc-huge")
+    assert wrong.returncode == 2
+    assert "there is no model 'jsc-huge'" in wrong.stderr
+    assert "Traceback" not in wrong.stderr
+    assert sorted(tmp_path.rglob("*")) == before
