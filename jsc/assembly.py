@@ -12,7 +12,7 @@ import hydra.utils
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback
 from torch import nn
 
 from jsc.checkpoint import AtomicCheckpointIO
@@ -172,7 +172,6 @@ def build_trainer(
         callbacks=[*callbacks, *configured],
         logger=[construct(section, save_dir=folder) for section in settings.logger.values() if section is not None],
         plugins=[AtomicCheckpointIO()],
-        enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in configured),
         enable_progress_bar=False,  # callbacks.progress draws ours
         enable_model_summary=False,
         num_sanity_val_steps=0,

@@ -32,6 +32,7 @@ def register_run(logger: Logger, values: Mapping[str, str | int | float | bool])
     """Announce a run to the HParams page, at its start; loggers other than TensorBoard's have none."""
     if not isinstance(logger, TensorBoardLogger):
         return
-    experiment, session_start, _ = hparams(dict(values), dict.fromkeys(METRICS, 0.0))  # type: ignore[no-untyped-call]  # torch's
+    make: Any = hparams  # torch leaves it untyped
+    experiment, session_start, _ = make(dict(values), dict.fromkeys(METRICS, 0.0))
     for summary in (experiment, session_start):
         logger.experiment._get_file_writer().add_summary(summary)

@@ -229,6 +229,12 @@ def test_early_stopping_stops_and_is_recorded(quick_run: QuickRun, engine: str) 
     assert (result.status, result.epochs_run) == ("stopped_early", 2)
 
 
+def test_a_run_without_checkpoints_is_recorded_untested(quick_run: QuickRun, tmp_path: Path) -> None:
+    result = quick_run("callbacks.best_checkpoint=null", "callbacks.last_checkpoint=null")
+    assert (result.status, result.epochs_run, result.test_acc) == ("completed", 2, None)
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
 def test_a_class_that_is_never_predicted_is_named(quick_run: QuickRun, caplog: pytest.LogCaptureFixture) -> None:
     result = quick_run("loss.class_weights=[1,1,1,0,1]", "model=jsc_mlp")
     assert result.never_predicted == ["z"]

@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -303,8 +304,6 @@ class _Launch:
 
     def _record_failure(self, job: Job, message: str, seconds: float) -> None:
         """The result.json that a job could not write itself."""
-        import time
-
         from jsc.training import Run
 
         run = Run(self.settings[job.num], job.folder, job.command, clock=time.perf_counter() - seconds)

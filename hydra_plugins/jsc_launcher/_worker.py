@@ -117,7 +117,8 @@ def _send_output_to(log_file: Path) -> None:
     for number in (1, 2):
         os.dup2(descriptor, number)
     os.close(descriptor)
-    faulthandler.enable(2)  # anew for each job: libraries change it
+    faulthandler.disable()  # Lightning puts the signals back as it found them, and a second enable() does nothing
+    faulthandler.enable(2)
 
 
 def _log_once() -> None:
