@@ -20,7 +20,11 @@ def commands() -> list[str]:
     lines = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
     inline = re.findall(r"`(python -m jsc[^`]*)`", README)
     found = [line.partition("  #")[0].strip() for line in (*lines, *inline)]
-    wanted = [c for c in found if c.startswith("python -m jsc") and not any(part in c for part in OUT_OF_REACH)]
+    wanted = [
+        c
+        for c in found
+        if c.startswith("python -m jsc.") and "<" not in c and not any(part in c for part in OUT_OF_REACH)
+    ]
     return list(dict.fromkeys(wanted))
 
 

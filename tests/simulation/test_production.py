@@ -67,6 +67,7 @@ def test_the_data_set_is_as_documented(finished: tuple[Path, dict[str, Any]]) ->
     assert set(manifest["versions"]) == {"pythia8mc", "fastjet", "numpy"}
 
 
+@pytest.mark.slow
 def test_two_workers_a_kill_and_a_truncated_shard_change_no_byte(
     finished: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
