@@ -79,9 +79,28 @@ def test_the_example_trains(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_every_command_runs(tmp_path: Path) -> None:
     write_examples(tmp_path)
-    for command in ["python -m jsc.train trainer.max_epochs=2", *commands()]:
+    others = [command for command in commands() if command not in EXPERIMENTS]
+    for command in ["python -m jsc.train trainer.max_epochs=2", *others]:
         run = max(tmp_path.glob("outputs/runs/*/*"), key=os.path.getmtime, default=tmp_path)
         real = command.replace("PATH", str(run / "checkpoints" / "best.ckpt")).replace("RUN", str(run))
         done = in_folder(tmp_path, shlex.split(real))
         assert done.returncode == 0, f"{real}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-    assert len(list(tmp_path.glob("outputs/sweeps/**/result.json"))) >= 3 + 6 + 6 + 8 + 16 + 12
+    assert len(list(tmp_path.glob("outputs/sweeps/lr/**/result.json"))) == 3
+
+
+EXPERIMENTS = {
+    "python -m jsc.train -m experiment=batch_size": 6,
+    "python -m jsc.train -m experiment=learning_rate": 6,
+    "python -m jsc.train -m experiment=max_epochs": 8,
+    "python -m jsc.train -m experiment=lr_x_batch_size": 16,
+    "python -m jsc.train -m experiment=ten_times": 12,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", EXPERIMENTS)
+def test_every_experiment_runs(tmp_path: Path, command: str) -> None:
+    assert command in commands()
+    done = in_folder(tmp_path, shlex.split(command))
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert len(list(tmp_path.glob("outputs/sweeps/*/*/*/result.json"))) == EXPERIMENTS[command]
