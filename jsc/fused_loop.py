@@ -71,9 +71,9 @@ class FusedSteps:
         sizes_S[-1] = len(rows_N) - (num_steps - 1) * size
         return TakenSteps(losses_S, num_correct_S, sizes_S, rates_S)
 
-    def evaluate(self, x_NF: Tensor, labels_N: Tensor) -> Evaluation:
-        """Plain cross-entropy, correct jets and logits, in evaluation mode."""
-        return self._scorer.evaluate(x_NF.numpy(), labels_N.numpy(), with_logits=True)
+    def evaluate(self, x_NF: Tensor, labels_N: Tensor, *, with_logits: bool) -> Evaluation:
+        """Plain cross-entropy, correct jets and, if asked for, logits, in evaluation mode."""
+        return self._scorer.evaluate(x_NF.numpy(), labels_N.numpy(), with_logits=with_logits)
 
     def _num_steps(self, position: int) -> int:
         """`position` counts the batches of this epoch that were taken."""

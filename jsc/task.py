@@ -142,13 +142,15 @@ class JetClassifier(pl.LightningModule):
             scheduler.step(self.trainer.callback_metrics[self.schedule.monitor])
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._score(batch, self.val_scores)
+        self._score(batch, self.val_scores, with_logits=False)
 
     def on_validation_epoch_end(self) -> None:
         self._log_scores(self.val_scores, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self.test_logits.append(self._score(batch, self.test_scores))
+        logits_BC = self._score(batch, self.test_scores, with_logits=True)
+        assert logits_BC is not None
+        self.test_logits.append(logits_BC)
 
     def on_test_start(self) -> None:
         self.test_logits.clear()
@@ -156,12 +158,12 @@ class JetClassifier(pl.LightningModule):
     def on_test_epoch_end(self) -> None:
         self._log_scores(self.test_scores, "test")
 
-    def _score(self, batch: Batch, scores: SplitScores) -> Tensor:
+    def _score(self, batch: Batch, scores: SplitScores, *, with_logits: bool) -> Tensor | None:
         x_BF, y_B = batch
         if self.fused is not None:
-            evaluation = self.fused.evaluate(x_BF, y_B)
+            evaluation = self.fused.evaluate(x_BF, y_B, with_logits=with_logits)
             scores.update(evaluation.loss_sum, evaluation.num_correct, len(y_B))
-            return torch.from_numpy(evaluation.logits_NC)
+            return None if evaluation.logits_NC is None else torch.from_numpy(evaluation.logits_NC)
         logits_BC: Tensor = self(x_BF)
         loss = nn.functional.cross_entropy(logits_BC, y_B.long(), reduction="sum")
         scores.update(loss, (logits_BC.argmax(1) == y_B).sum(), len(y_B))
