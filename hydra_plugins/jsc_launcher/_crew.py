@@ -118,6 +118,11 @@ class Crew:
         self._workers.clear()
 
 
+def num_cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def gpu_of(slot: Slot, gpus: Sequence[str]) -> dict[str, str]:
     """The environment that shows a worker its one GPU; worker 0 gets the first, and so on around."""
     return {"CUDA_VISIBLE_DEVICES": gpus[slot % len(gpus)]} if gpus else {}

@@ -6,15 +6,13 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
-from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
@@ -22,15 +20,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from hydra_plugins.jsc_launcher._crew import Crew, Ended, visible_gpus
 from hydra_plugins.jsc_launcher._display import Display
+from hydra_plugins.jsc_launcher._shift import Shift, open_shift
 from hydra_plugins.jsc_launcher._worker import Assignment
 from jsc import console
-from jsc.command import CommandError, JobFailed, check
+from jsc.command import JobFailed, check
 from jsc.prefix import adopt_run, share_key, shorter_run
-from jsc.reporting.sweep_table import SweepRow
 from jsc.results import RESULT_FILE, write_record
 from jsc.settings import TrainSettings
 from jsc.sweep import Job, Sweep
-from jsc.sweep_console import summary
 from jsc.train import command_of
 from jsc.train import main as train_main
 
@@ -38,8 +35,6 @@ if TYPE_CHECKING:
     from hydra_plugins.jsc_launcher.jsc_launcher import JscLauncher
 
 log = logging.getLogger(__name__)
-
-LOCK_FILE = ".sweep.lock"
 
 
 def launch(launcher: "JscLauncher", job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
@@ -53,23 +48,12 @@ def launch(launcher: "JscLauncher", job_overrides: Sequence[Sequence[str]], init
     if OmegaConf.select(launcher.config, "sweep.dry_run"):
         from hydra_plugins.jsc_launcher._dry_run import dry_run
 
-        dry_run(folder, jobs, [check(config, TrainSettings) for config in configs], num_workers=_num_workers(launcher))
+        dry_run(
+            folder, jobs, [check(config, TrainSettings) for config in configs], num_workers=launcher.num_side_by_side
+        )
         return []
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / LOCK_FILE, timeout=0):
-            return _Launch(launcher, folder, dict(zip((j.num for j in jobs), configs, strict=True)), jobs).run()
-    except Timeout:
-        raise CommandError(f"{folder}: another process is running this sweep") from None
-
-
-def _num_workers(launcher: "JscLauncher") -> int:
-    return launcher.num_workers or num_cores()
-
-
-def num_cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with open_shift(launcher) if launcher.shift is None else nullcontext(launcher.shift) as shift:
+        return _Launch(launcher, shift, folder, dict(zip((j.num for j in jobs), configs, strict=True)), jobs).run()
 
 
 def _job_config(launcher: "JscLauncher", overrides: Sequence[str], num: int) -> DictConfig:
@@ -123,12 +107,12 @@ def _words(config: DictConfig, kind: str) -> list[str]:
 @dataclass
 class _Launch:
     launcher: "JscLauncher"
+    shift: Shift
     folder: Path
     configs: Mapping[int, DictConfig]
     jobs: Sequence[Job]
     returns: dict[int, JobReturn] = field(default_factory=dict)
     tries: Counter[int] = field(default_factory=Counter)
-    signals: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         launcher = self.launcher
@@ -141,36 +125,35 @@ class _Launch:
             launcher.sweep = Sweep(self.folder, words)
         self.sweep = launcher.sweep
         self.sweep.add(self.jobs, resumes=resumes)
-        self.waiting = [job for job in self.jobs if not (self.is_training and job.is_finished())]
+        self.signals = self.shift.signals
+        self.waiting = [job for job in self.jobs if not (self.is_training and self._is_settled(job))]
         self.settings = {n: check(c, TrainSettings) for n, c in self.configs.items()} if self.is_training else {}
         shares = self.is_training and launcher.share_prefixes
         self.share_keys = {n: share_key(settings) for n, settings in self.settings.items()} if shares else {}
-        self.num_workers = max(1, min(_num_workers(launcher), len(self.waiting)))
+        num_jobs = len(self.waiting) if self.shift.num_jobs is None else self.shift.num_jobs
+        self.num_workers = max(1, min(launcher.num_side_by_side, num_jobs))
+
+    def _is_settled(self, job: Job) -> bool:
+        return job.is_finished() or job.num in self.shift.settled
 
     def run(self) -> list[JobReturn]:
         done = [job for job in self.jobs if job not in self.waiting]
         for job in done:
             result = job.result()
-            assert result is not None
-            self.returns[job.num] = self._job_return(job, JobStatus.COMPLETED, result.val_loss)
-        log.info(
-            "Sweep of %d jobs in %s: %d to run with %d worker%s%s",
-            len(self.jobs), os.path.relpath(self.folder), len(self.waiting), self.num_workers,
-            "s" if self.num_workers > 1 else "", f", {len(done)} done before" if done else "",
-        )  # fmt: skip
-        crew = Crew(self.num_workers, self._setup(), self._gpus())
-        with self._signals_taken(), Display(self.sweep, self.num_workers, num_done=len(done)) as display:
-            try:
-                self._run_jobs(crew, display)
-            finally:
-                crew.close(kill=bool(self.signals))
-        rows = self.sweep.write_tables()
-        if self.is_training:
-            log.info(summary(rows, self.folder))
+            self.returns[job.num] = self._job_return(job, JobStatus.COMPLETED, result.objective if result else None)
+        if self.shift.crew is None:
+            num_jobs = self.shift.num_jobs or len(self.jobs)
+            log.info(
+                "Sweep of %d jobs in %s: %d to run with %d worker%s%s",
+                num_jobs, os.path.relpath(self.folder), num_jobs - len(done), self.num_workers,
+                "s" if self.num_workers > 1 else "", f", {len(done)} done before" if done else "",
+            )  # fmt: skip
+            self.shift.crew = Crew(self.num_workers, self._setup(), self._gpus())
+            self.shift.display = Display(self.sweep, self.num_workers, num_jobs=num_jobs, num_done=len(done))
+        assert self.shift.display is not None
+        self._run_jobs(self.shift.crew, self.shift.display)
         if self.signals:
-            log.warning("Interrupted. To go on: python -m jsc.train -m sweep.resume='%s'", os.path.relpath(self.folder))
             raise KeyboardInterrupt
-        self._name_failed(rows)
         return [self.returns[job.num] for job in self.jobs]
 
     def _run_jobs(self, crew: Crew, display: Display) -> None:
@@ -251,7 +234,7 @@ class _Launch:
             self.returns[job.num] = job_return
         elif finished:  # its worker died after the job's end
             result = job.result()
-            self.returns[job.num] = self._job_return(job, JobStatus.COMPLETED, result.val_loss if result else None)
+            self.returns[job.num] = self._job_return(job, JobStatus.COMPLETED, result.objective if result else None)
         elif self.signals or (job_return is None and ended.death is None):
             self.sweep.states[job.num] = "interrupted"
             if job_return is None and ended.death is None and not self.signals:
@@ -328,22 +311,3 @@ class _Launch:
         if not settings or any(s.trainer.accelerator == "cpu" or s.trainer.devices > 1 for s in settings):
             return []
         return visible_gpus()
-
-    @contextmanager
-    def _signals_taken(self) -> Iterator[None]:
-        def receive(number: int, frame: FrameType | None) -> None:
-            self.signals.append(number)
-
-        before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _name_failed(self, rows: Sequence[SweepRow]) -> None:
-        failed = [row for row in rows if row.status == "failed"]
-        for row in failed:
-            log.error("Failed: %s: %s", self.folder / row.folder, row.error)
-        if failed:
-            log.error("%d of %d jobs failed; %s", len(failed), len(rows), "sweep.resume= runs them again")

@@ -1,6 +1,7 @@
 """The launcher as Hydra sees it; what it does is in `_launch.py`, imported when a sweep starts."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Optional
 
@@ -11,6 +12,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 if TYPE_CHECKING:
+    from hydra_plugins.jsc_launcher._shift import Shift
     from jsc.sweep import Sweep
 
 ON_FAILURE = ("continue", "stop", "retry")
@@ -43,6 +45,7 @@ class JscLauncher(Launcher):
         self.hydra_context: HydraContext | None = None
         self.task_function: TaskFunction | None = None
         self.sweep: Sweep | None = None  # a sweeper may launch its jobs in several batches
+        self.shift: Shift | None = None  # and keep the workers from one to the next
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Raises CommandError on a setting out of its range."""
@@ -57,6 +60,19 @@ class JscLauncher(Launcher):
         self.config = config
         self.hydra_context = hydra_context
         self.task_function = task_function
+
+    @property
+    def num_side_by_side(self) -> int:
+        """Jobs that run at a time."""
+        from hydra_plugins.jsc_launcher._crew import num_cores
+
+        return self.num_workers or num_cores()
+
+    def keep_crew(self, num_jobs: int) -> AbstractContextManager["Shift"]:
+        """Launches within this context share workers, one progress line over `num_jobs` and, at its end, a summary."""
+        from hydra_plugins.jsc_launcher._shift import open_shift
+
+        return open_shift(self, num_jobs)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """One JobReturn a job, in order."""
