@@ -31,7 +31,9 @@ def dry_run(folder: Path, jobs: Sequence[Job], settings: Sequence[TrainSettings]
         "Nothing was trained.",
         len(jobs), duration(left), duration(left / min(num_workers, len(jobs))), min(num_workers, len(jobs)),
     )  # fmt: skip
-    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {"multirun.yaml"}:  # the sweeper's, before it asked
+    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {
+        "multirun.yaml"
+    }:  # the sweeper's, before it asked
         (folder / "multirun.yaml").unlink(missing_ok=True)
         folder.rmdir()
 
