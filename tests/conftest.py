@@ -9,6 +9,8 @@ from jsc.command import check, compose
 from jsc.results import RunResult
 from jsc.settings import TrainSettings
 
+torch.set_num_threads(1)  # tests run side by side: threads of several would wait for each other's cores
+
 QUICK = ("trainer.max_epochs=2", "trainer.limit_train_batches=30", "dataset.batch_size=64")
 
 
