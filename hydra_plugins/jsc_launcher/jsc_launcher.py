@@ -1,7 +1,8 @@
 """The launcher as Hydra sees it; what it does is in `_launch.py`, imported when a sweep starts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
 from hydra.core.config_store import ConfigStore
@@ -11,6 +12,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 if TYPE_CHECKING:
+    from hydra_plugins.jsc_launcher._groups import Layout
+    from hydra_plugins.jsc_launcher._runner import Place, Work
     from jsc.sweep import Sweep
 
 ON_FAILURE = ("continue", "stop", "retry")
@@ -57,6 +60,18 @@ class JscLauncher(Launcher):
         self.config = config
         self.hydra_context = hydra_context
         self.task_function = task_function
+
+    def layout(self) -> "Layout":
+        """How many jobs run side by side."""
+        from hydra_plugins.jsc_launcher._groups import Layout, num_cores
+
+        return Layout(num_workers=self.num_workers or num_cores())
+
+    def connect(self) -> "Callable[[Path, Work], Place]":
+        """Find what runs jobs; with a sweep's folder and its jobs that becomes a place. Raises CommandError."""
+        from hydra_plugins.jsc_launcher._runner import here
+
+        return here
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """One JobReturn a job, in order."""
