@@ -24,8 +24,8 @@ from jsc.sweep import resumed_words
 log = logging.getLogger(__name__)
 
 
-def main(config: DictConfig) -> float | None:
-    """One run, or one job of a sweep; returns the validation loss for sweepers that search."""
+def main(config: DictConfig) -> float:
+    """One run, or one job of a sweep; returns the validation loss for sweepers that search, NaN if it diverged."""
     from jsc.training import train
 
     job = HydraConfig.get()
@@ -43,7 +43,7 @@ def main(config: DictConfig) -> float | None:
     except Exception as error:
         log.exception("The run failed.")
         raise JobFailed from error
-    return result.val_loss
+    return result.objective
 
 
 def command_of(overrides: Sequence[str]) -> str:
@@ -66,6 +66,16 @@ def check_job(config: DictConfig) -> None:
     if config.resume is not None:
         check_unchanged(config, Path(config.resume))
     check_launcher(config)
+    check_search(config)
+
+
+def check_search(config: DictConfig) -> None:
+    """Without -m, a search has nobody to choose for it. Raises CommandError."""
+    sweeper, words = config.hydra.sweeper, list(config.hydra.overrides.task)
+    told = {word.partition("=")[0] for word in words}
+    open_keys = [key for key in sweeper.get("params") or {} if key not in told]
+    if sweeper._target_.startswith("hydra_plugins.jsc_search.") and open_keys:
+        raise CommandError(f"hparams_search: one run cannot choose {', '.join(open_keys)}: add -m to search")
 
 
 def check_launcher(config: DictConfig) -> None:

@@ -60,39 +60,33 @@ class _Watch:
 
 
 class OnCluster:
-    """Where jobs run that go to a cluster. Tasks of a head that was killed are watched on."""
+    """Where jobs run that go to a cluster. The tasks of a head that was killed are watched on."""
 
     def __init__(self, cluster: Cluster, layout: Layout, folder: Path, work: Work) -> None:
         assert layout.num_tasks is not None
         self._cluster = cluster
-        self._work = work
-        self._jobs = {job.num: job for job in work.jobs}
+        self._layout = layout
+        self._num_tasks = layout.num_tasks
         self._files = TaskFolder(folder / TASK_FOLDER)
         self._files.path.mkdir(exist_ok=True)
         known = [task for task in self._files.tasks() if task.cluster == cluster.name and task.id is not None]
-        self._earlier = [task for task in known if task.id is not None and cluster.still_knows(task.id)]
-        self._files.take_over(self._earlier)
-        taken = {num for task in self._earlier for num in task.jobs}
-        waiting = [job.num for job in work.waiting() if job.num not in taken]
-        self._groups = split(waiting, layout.num_tasks, work.settings, work.share_keys)
-        self._workers_a_task = work.num_workers
-        self._num_at_once = min(len(self._groups) + len(self._earlier), layout.num_at_once)
+        self._tasks = [task for task in known if task.id is not None and cluster.still_knows(task.id)]
+        self._files.take_over(self._tasks)
+        self._work = work
+        self._jobs: dict[int, Job] = {}
 
-    @property
-    def num_workers(self) -> int:
-        return max(1, self._num_at_once * self._workers_a_task)
+    def words(self, num_jobs: int) -> str:
+        going_on = f", {len(self._tasks)} tasks of an earlier launch go on" if self._tasks else ""
+        return f"on {self._cluster.name}, {self._layout.num_workers} at a time on each node{going_on}"
 
-    def __str__(self) -> str:
-        sizes = sorted({len(group) for group in self._groups})
-        each = f" of {' to '.join(str(size) for size in dict.fromkeys((sizes[0], sizes[-1])))} jobs" if sizes else ""
-        going_on = f", {len(self._earlier)} earlier ones watched on" if self._earlier else ""
-        return (
-            f"on {self._cluster.name} in {len(self._groups)} tasks{each}, {self._workers_a_task} workers each{going_on}"
-        )
-
-    def run(self, listener: Listener, signals: list[int]) -> None:
+    def run(self, work: Work, listener: Listener, signals: list[int]) -> None:
         """Raises CommandError if the cluster refuses the tasks."""
-        watches = [self._watch(task) for task in [*self._earlier, *self._submit()]]
+        self._work, self._jobs = work, {job.num: job for job in work.jobs}
+        waiting = {job.num for job in work.waiting()}
+        watches = [_Watch(task, waiting & set(task.jobs)) for task in self._tasks if waiting & set(task.jobs)]
+        watches += [
+            _Watch(task, set(task.jobs)) for task in self._submit(waiting - {n for w in watches for n in w.unfinished})
+        ]
         cancelled = False
         while watches and len(signals) < 2:
             if signals and not cancelled:
@@ -104,28 +98,27 @@ class OnCluster:
             listener.tick({num: since for watch in watches for num, since in watch.running.items()})
             if watches:
                 time.sleep(POLL_SECONDS)
-        if not signals:
-            self._files.write([])
 
-    def _submit(self) -> list[Task]:
-        if not self._groups:
+    def close(self, *, kill: bool) -> None:
+        """There is nothing to end: the tasks have ended, or are cancelled."""
+
+    def _submit(self, nums: set[int]) -> list[Task]:
+        groups = split(sorted(nums), self._num_tasks, self._work.settings, self._work.share_keys)
+        if not groups:
             return []
         place, modules, variables = surroundings()
-        tasks = [Task(self._files.new_num(), group, self._cluster.name) for group in self._groups]
-        self._files.write([*self._earlier, *tasks])  # before they can start
+        tasks = [Task(self._files.new_num(), group, self._cluster.name) for group in groups]
+        self._files.write([*self._tasks, *tasks])  # before they can start
         sent = [
             NodeTask(task.num, self._work.part(set(task.jobs)), self._files, place, modules, variables)
             for task in tasks
         ]
         ids = self._cluster.submit(sent, self._files.path)
         tasks = [replace(task, id=task_id) for task, task_id in zip(tasks, ids, strict=True)]
-        self._files.write([*self._earlier, *tasks])
-        log.info("Submitted to %s: %s", self._cluster.name, ", ".join(ids))
+        self._tasks += tasks
+        self._files.write(self._tasks)
+        log.info("Submitted %d jobs in %d tasks: %s", len(nums), len(tasks), ", ".join(ids))
         return tasks
-
-    def _watch(self, task: Task) -> _Watch:
-        mine = [self._jobs[num] for num in task.jobs if num in self._jobs]
-        return _Watch(task, {job.num for job in mine if not (self._work.is_training and job.is_finished())})
 
     def _id(self, watch: _Watch) -> str:
         assert watch.task.id is not None
@@ -193,6 +186,8 @@ class OnCluster:
             else:
                 lost.append(job)
         self._lose(lost, watch, listener, told=told and not self._files.is_stopped())
+        self._tasks.remove(watch.task)
+        self._files.write(self._tasks)
         return True
 
     def _lose(self, jobs: Sequence[Job], watch: _Watch, listener: Listener, *, told: bool) -> None:

@@ -46,7 +46,9 @@ def dry_run(folder: Path, jobs: Sequence[Job], settings: Sequence[TrainSettings]
         "here. Nothing was trained.",
         len(jobs), duration(sum(seconds[num] for num in waiting)), duration(in_all), _machines(layout, groups),
     )  # fmt: skip
-    if {path.name for path in folder.glob("*")} <= {"multirun.yaml"}:  # the sweeper's, before it asked us
+    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {
+        "multirun.yaml"
+    }:  # the sweeper's, before it asked
         (folder / "multirun.yaml").unlink(missing_ok=True)
         folder.rmdir()
 

@@ -15,6 +15,10 @@ class Layout:
     num_tasks: int | None = None
     num_at_once: int = 1
 
+    @property
+    def num_side_by_side(self) -> int:
+        return self.num_workers * self.num_at_once
+
 
 def num_cores() -> int:
     """Those that this process may use."""

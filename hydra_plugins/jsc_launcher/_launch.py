@@ -1,30 +1,27 @@
-"""A launch: the jobs are composed, those that are done are left out, the crew runs the others, the table grows."""
+"""A launch: the jobs are composed, those that are done are left out, the others run somewhere, the table grows."""
 
 import logging
 import os
-import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cloudpickle
-from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, configure_log, setup_globals
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from hydra_plugins.jsc_launcher._display import Display
-from hydra_plugins.jsc_launcher._runner import End, Place, Work, received_signals
+from hydra_plugins.jsc_launcher._runner import End, Work
+from hydra_plugins.jsc_launcher._shift import Shift, open_shift
 from jsc import console
-from jsc.command import CommandError, check
+from jsc.command import check
 from jsc.prefix import share_key
-from jsc.reporting.sweep_table import SweepRow
 from jsc.settings import TrainSettings
 from jsc.sweep import FINISHED, Job, Sweep
-from jsc.sweep_console import summary
 from jsc.train import command_of
 from jsc.train import main as train_main
 
@@ -32,8 +29,6 @@ if TYPE_CHECKING:
     from hydra_plugins.jsc_launcher.jsc_launcher import JscLauncher
 
 log = logging.getLogger(__name__)
-
-LOCK_FILE = ".sweep.lock"
 
 
 def launch(launcher: "JscLauncher", job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
@@ -49,14 +44,8 @@ def launch(launcher: "JscLauncher", job_overrides: Sequence[Sequence[str]], init
 
         dry_run(folder, jobs, [check(config, TrainSettings) for config in configs], launcher)
         return []
-    place_for = launcher.connect()
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / LOCK_FILE, timeout=0):
-            by_num = dict(zip((j.num for j in jobs), configs, strict=True))
-            return _Launch(launcher, place_for, folder, by_num, jobs).run()
-    except Timeout:
-        raise CommandError(f"{folder}: another process is running this sweep") from None
+    with open_shift(launcher) if launcher.shift is None else nullcontext(launcher.shift) as shift:
+        return _Launch(launcher, shift, folder, dict(zip((j.num for j in jobs), configs, strict=True)), jobs).run()
 
 
 def _job_config(launcher: "JscLauncher", overrides: Sequence[str], num: int) -> DictConfig:
@@ -112,12 +101,11 @@ class _Launch:
     """The sweep's books while its jobs run, wherever that is: it listens to what becomes of them."""
 
     launcher: "JscLauncher"
-    place_for: Callable[[Path, Work], Place]
+    shift: Shift
     folder: Path
     configs: Mapping[int, DictConfig]
     jobs: Sequence[Job]
     returns: dict[int, JobReturn] = field(default_factory=dict)
-    display: Display = field(init=False)
     table_is_old: bool = True
 
     def __post_init__(self) -> None:
@@ -137,6 +125,7 @@ class _Launch:
             configs=self.configs,
             settings=settings,
             share_keys={n: share_key(s) for n, s in settings.items()} if launcher.share_prefixes else {},
+            settled=self.shift.settled,
             setup=self._setup(),
             num_workers=launcher.layout().num_workers,
             on_failure=launcher.on_failure,
@@ -147,25 +136,19 @@ class _Launch:
         waiting = self.work.waiting()
         done = [job for job in self.jobs if job not in waiting]
         self.returns = {job.num: self.work.done(job) for job in done}
-        work = self.work.part({job.num for job in waiting})
-        place = self.place_for(self.folder, work)
-        log.info(
-            "Sweep of %d jobs in %s: %d to run %s%s",
-            len(self.jobs), os.path.relpath(self.folder), len(waiting), place,
-            f", {len(done)} done before" if done else "",
-        )  # fmt: skip
-        with (
-            received_signals(signal.SIGINT, signal.SIGTERM) as signals,
-            Display(self.sweep, place.num_workers, num_done=len(done)) as self.display,
-        ):
-            place.run(self, signals)
-        rows = self.sweep.write_tables()
-        if self.work.is_training:
-            log.info(summary(rows, self.folder))
-        if signals:
-            log.warning("Interrupted. To go on: python -m jsc.train -m sweep.resume='%s'", os.path.relpath(self.folder))
+        if self.shift.place is None:
+            num_jobs = self.shift.num_jobs or len(self.jobs)
+            place = self.shift.place = self.shift.place_for(self.folder, self.work)
+            log.info(
+                "Sweep of %d jobs in %s: %d to run %s%s",
+                num_jobs, os.path.relpath(self.folder), num_jobs - len(done), place.words(num_jobs - len(done)),
+                f", {len(done)} done before" if done else "",
+            )  # fmt: skip
+            num_side_by_side = self.launcher.num_side_by_side
+            self.shift.display = Display(self.sweep, num_side_by_side, num_jobs=num_jobs, num_done=len(done))
+        self.shift.place.run(self.work, self, self.shift.signals)
+        if self.shift.signals:
             raise KeyboardInterrupt
-        self._name_failed(rows)
         return [self.returns[job.num] for job in self.jobs]
 
     def started(self, job: Job) -> None:
@@ -182,13 +165,15 @@ class _Launch:
             self.returns[job.num] = end.job_return
         self.table_is_old = True
         if end.status != "missing":
-            self.display.ended(job, end.status, end.seconds)
+            assert self.shift.display is not None
+            self.shift.display.ended(job, end.status, end.seconds)
 
     def tick(self, running: Mapping[int, float]) -> None:
         if self.table_is_old:  # written while the workers are busy
             self.sweep.write_tables()
             self.table_is_old = False
-        self.display.update(running)
+        assert self.shift.display is not None
+        self.shift.display.update(running)
 
     def _setup(self) -> bytes:
         """What a worker needs to know before its first job; functions of the user's script travel by value."""
@@ -196,13 +181,3 @@ class _Launch:
             (self.launcher.task_function, self.launcher.hydra_context, Singleton.get_state())
         )
         return packed
-
-    def _name_failed(self, rows: Sequence[SweepRow]) -> None:
-        failed = [row for row in rows if row.status == "failed"]
-        lost = [row for row in rows if row.status != "failed" and row.num in self.sweep.errors]
-        for row in failed:
-            log.error("Failed: %s: %s", self.folder / row.folder, row.error)
-        if failed:
-            log.error("%d of %d jobs failed; %s", len(failed), len(rows), "sweep.resume= runs them again")
-        if lost:
-            log.error("%d of %d jobs did not get to their end; sweep.resume= goes on with them", len(lost), len(rows))

@@ -3,7 +3,6 @@
 import logging
 import os
 import platform
-import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 from filelock import Timeout
 from hydra.core.utils import JobReturn
 
-from hydra_plugins.jsc_launcher._runner import End, Runner, Work, received_signals
+from hydra_plugins.jsc_launcher._runner import End, Runner, Work, signals_noted
 from hydra_plugins.jsc_launcher._tasks import Event, TaskFolder
 from jsc.sweep import Job
 
@@ -48,14 +47,15 @@ def run_task(task: NodeTask) -> dict[int, JobReturn]:
         lock.acquire()
     except Timeout:
         raise RuntimeError(f"{lock.lock_file}: another process runs this task") from None
-    with lock, received_signals(signal.SIGINT, signal.SIGTERM) as signals:
+    signals: list[int] = []
+    with lock, signals_noted(signals):
         if not task.folder.may_start_jobs(task.num):
             log.warning("This task came too late: its jobs are another launch's now, or the sweep was stopped.")
             return {}
         task.folder.tell(task.num, Event("begun", host=platform.node()))
         crew = task.work.crew()
         reporter = Reporter(task)
-        log.info("Task %d: %d workers on %s", task.num, crew.num_workers, platform.node())
+        log.info("Task %d on %s", task.num, platform.node())
         try:
             Runner(task.work, crew, reporter, signals, may_start=lambda: task.folder.may_start_jobs(task.num)).run()
         finally:

@@ -33,13 +33,15 @@ class Work:
     """Jobs and all that it takes to run them, here or on another machine.
 
     `jobs`: those to run, and finished ones that they may go on from. `settings`: of jsc.train's jobs; empty for another
-    task's. `share_keys`: the same for jobs that begin alike. `setup`: what a crew is told.
+    task's. `share_keys`: the same for jobs that begin alike. `settled`: numbers of jobs that are not run, though they
+    failed. `setup`: what a crew is told.
     """
 
     jobs: Sequence[Job]
     configs: Mapping[int, DictConfig]
     settings: Mapping[int, TrainSettings]
     share_keys: Mapping[int, str | None]
+    settled: frozenset[int]
     setup: bytes
     num_workers: int
     on_failure: str
@@ -51,7 +53,10 @@ class Work:
 
     def waiting(self) -> list[Job]:
         """The jobs that are not done, in order."""
-        return [job for job in self.jobs if not (self.is_training and job.is_finished())]
+        return [job for job in self.jobs if not (self.is_training and self._is_settled(job))]
+
+    def _is_settled(self, job: Job) -> bool:
+        return job.num in self.settled or job.is_finished()
 
     def part(self, nums: set[int]) -> "Work":
         """The work of these jobs, and of the finished ones that they may go on from."""
@@ -64,7 +69,6 @@ class Work:
             configs={n: config for n, config in self.configs.items() if n in kept},
             settings={n: settings for n, settings in self.settings.items() if n in kept},
             share_keys={n: key for n, key in self.share_keys.items() if n in kept},
-            num_workers=max(1, min(self.num_workers, len(nums))),
         )
 
     def crew(self) -> Crew:
@@ -85,7 +89,7 @@ class Work:
     def done(self, job: Job) -> JobReturn:
         """What a job returned that has left its result."""
         result = job.result()
-        return self.job_return(job, JobStatus.COMPLETED, result.val_loss if result is not None else None)
+        return self.job_return(job, JobStatus.COMPLETED, result.objective if result is not None else None)
 
 
 @dataclass(frozen=True)
@@ -245,32 +249,30 @@ class Runner:
 
 
 class Place(Protocol):
-    """Where jobs run; its text says so. `num_workers`: side by side, at most."""
+    """Where the jobs of one launch or several run."""
 
-    @property
-    def num_workers(self) -> int: ...
-    def run(self, listener: Listener, signals: list[int]) -> None: ...
+    def words(self, num_jobs: int) -> str:
+        """What a user is told of it."""
+
+    def run(self, work: Work, listener: Listener, signals: list[int]) -> None: ...
+    def close(self, *, kill: bool) -> None: ...
 
 
 @dataclass(frozen=True)
 class Here:
-    """On this machine."""
+    """This machine."""
 
-    work: Work
+    crew: Crew
 
-    @property
-    def num_workers(self) -> int:
-        return self.work.num_workers
+    def words(self, num_jobs: int) -> str:
+        num_workers = max(1, min(self.crew.num_workers, num_jobs))
+        return f"with {num_workers} worker{'s' if num_workers > 1 else ''}"
 
-    def __str__(self) -> str:
-        return f"with {self.num_workers} worker{'s' if self.num_workers > 1 else ''}"
+    def run(self, work: Work, listener: Listener, signals: list[int]) -> None:
+        Runner(work, self.crew, listener, signals).run()
 
-    def run(self, listener: Listener, signals: list[int]) -> None:
-        crew = self.work.crew()
-        try:
-            Runner(self.work, crew, listener, signals).run()
-        finally:
-            crew.close(kill=bool(signals))
+    def close(self, *, kill: bool) -> None:
+        self.crew.close(kill=kill)
 
 
 def here(folder: Path, work: Work) -> Place:
@@ -278,20 +280,19 @@ def here(folder: Path, work: Work) -> Place:
     tasks = TaskFolder(folder / TASK_FOLDER)
     if tasks.path.is_dir():
         tasks.take_over([])
-    return Here(work)
+    return Here(work.crew())
 
 
 @contextmanager
-def received_signals(*numbers: int) -> Iterator[list[int]]:
-    """Within this context these signals do nothing but enter the list."""
-    received: list[int] = []
+def signals_noted(received: list[int]) -> Iterator[None]:
+    """Within this context SIGINT and SIGTERM do nothing but enter the list."""
 
     def receive(number: int, frame: FrameType | None) -> None:
         received.append(number)
 
-    before = {number: signal.signal(number, receive) for number in numbers}
+    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield received
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
