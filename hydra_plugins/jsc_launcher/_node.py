@@ -3,6 +3,7 @@
 import logging
 import os
 import platform
+import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -74,6 +75,9 @@ def _settle(task: NodeTask) -> None:
     os.chdir(task.current_folder)
     sys.path += [folder for folder in task.module_path if folder not in sys.path]
     os.environ.update(task.variables)
+    # A time limit that comes near (submitit asks for that signal): every minute of it is used, SIGTERM ends it.
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
     # Where Lightning sees a step of Slurm's, it takes the number of processes from Slurm and requeues the task itself.
     os.environ.pop("SLURM_NTASKS", None)
 

@@ -27,7 +27,7 @@ class RayCluster:
 
     def __init__(self, conf: RayConf) -> None:
         self._conf = conf
-        self._tasks: dict[str, Any] = {}  # what Ray calls an ObjectRef, by its name
+        self._tasks: dict[str, Any] = {}  # what Ray calls an ObjectRef, by our name for the task
         if not ray.is_initialized():
             try:
                 ray.init(address=conf.address, log_to_driver=False, logging_level=logging.WARNING)
@@ -47,16 +47,16 @@ class RayCluster:
 
     def submit(self, tasks: Sequence[NodeTask], folder: Path) -> list[str]:
         # max_calls: a process of its own, for a task makes the head's surroundings its own.
-        remote = ray.remote(max_calls=1)(_run_logged).options(
-            name="jsc",
+        remote = ray.remote(
+            max_calls=1,
+            max_retries=0,
             num_cpus=self._conf.cpus_per_task,
             num_gpus=self._conf.gpus_per_task,
-            memory=None if self._conf.mem_gb is None else round(self._conf.mem_gb * 2**30),
-            max_retries=0,
-        )
-        refs = [remote.remote(task) for task in tasks]
-        self._tasks |= {ref.hex(): ref for ref in refs}
-        return [ref.hex() for ref in refs]
+            memory=round((self._conf.mem_gb or 0) * 2**30),
+        )(_run_logged)
+        sent = {f"jsc-{task.num}": remote.options(name=f"jsc-{task.num}").remote(task) for task in tasks}
+        self._tasks |= sent
+        return list(sent)
 
     def still_knows(self, task_id: str) -> bool:
         return task_id in self._tasks
@@ -64,7 +64,7 @@ class RayCluster:
     def ended(self, ids: Sequence[str]) -> dict[str, str]:
         refs = [self._tasks[task_id] for task_id in ids]
         ready, _ = ray.wait(refs, num_returns=len(refs), timeout=0) if refs else ([], [])
-        return {ref.hex(): _how(ref) for ref in ready}
+        return {task_id: _how(self._tasks[task_id]) for task_id in ids if self._tasks[task_id] in ready}
 
     def returned(self, task_id: str, folder: Path) -> dict[int, JobReturn]:
         returns: dict[int, JobReturn] = {}

@@ -60,9 +60,14 @@ def open_shift(launcher: "JscLauncher", num_jobs: int | None = None) -> Iterator
     Raises CommandError if another process runs this sweep, KeyboardInterrupt if a launch was interrupted.
     """
     assert launcher.config is not None
-    place_for = launcher.connect()
     folder = Path(str(launcher.config.hydra.sweep.dir)).absolute()
     is_new = not (folder / PLAN_FILE).exists()
+    try:
+        place_for = launcher.connect()
+    except CommandError:
+        if is_new:
+            _leave_nothing(folder)
+        raise
     folder.mkdir(parents=True, exist_ok=True)
     try:
         lock = FileLock(folder / LOCK_FILE).acquire(timeout=0)
@@ -86,7 +91,9 @@ def open_shift(launcher: "JscLauncher", num_jobs: int | None = None) -> Iterator
 
 
 def _leave_nothing(folder: Path) -> None:
-    """Of a sweep in which no job could be started, but for what was there before it."""
+    """Of a sweep in which no job could be started."""
+    if any(path.is_dir() and path.name != TASK_FOLDER for path in folder.glob("*")):
+        return
     shutil.rmtree(folder / TASK_FOLDER, ignore_errors=True)
     for name in (PLAN_FILE, CSV_FILE, MARKDOWN_FILE, LOCK_FILE, "multirun.yaml"):
         (folder / name).unlink(missing_ok=True)
