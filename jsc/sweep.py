@@ -206,10 +206,12 @@ def _same(a: Any, b: Any) -> bool:
 def resumed_words(folder: Path, further: Sequence[str]) -> list[str]:
     """The words that a sweep was started with, `further` ones in their places, and where it goes on.
 
-    Raises CommandError.
+    If another launcher is chosen the settings of the one before are dropped. Raises CommandError.
     """
     plan = read_plan(folder)
     recorded = [] if plan is None else [str(word) for word in plan["words"]]
+    if any(word.startswith("hydra/launcher=") and word not in recorded for word in further):
+        recorded = [word for word in recorded if not word.lstrip("+").startswith("hydra.launcher.")]
     has_overrides = any(not word.startswith("-") for word in further)
     if not folder.is_dir():
         raise CommandError(f"sweep.resume={folder}: there is no such folder; give that of a sweep")

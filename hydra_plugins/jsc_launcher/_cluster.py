@@ -62,7 +62,7 @@ class _Watch:
 class OnCluster:
     """Where jobs run that go to a cluster. The tasks of a head that was killed are watched on."""
 
-    def __init__(self, cluster: Cluster, layout: Layout, folder: Path, work: Work) -> None:
+    def __init__(self, cluster: Cluster, layout: Layout, folder: Path) -> None:
         assert layout.num_tasks is not None
         self._cluster = cluster
         self._layout = layout
@@ -72,7 +72,6 @@ class OnCluster:
         known = [task for task in self._files.tasks() if task.cluster == cluster.name and task.id is not None]
         self._tasks = [task for task in known if task.id is not None and cluster.still_knows(task.id)]
         self._files.take_over(self._tasks)
-        self._work = work
         self._jobs: dict[int, Job] = {}
 
     def words(self, num_jobs: int) -> str:

@@ -15,7 +15,7 @@ from hydra_plugins.jsc_launcher.jsc_launcher import JscLauncher, JscLauncherConf
 if TYPE_CHECKING:
     from hydra_plugins.jsc_launcher._cluster import Cluster
     from hydra_plugins.jsc_launcher._groups import Layout
-    from hydra_plugins.jsc_launcher._runner import Place, Work
+    from hydra_plugins.jsc_launcher._runner import Place
 
 
 @dataclass
@@ -63,7 +63,7 @@ class ClusterLauncher(JscLauncher):
             num_at_once=self.max_running_tasks or conf.num_tasks,
         )
 
-    def connect(self) -> "Callable[[Path, Work], Place]":
+    def connect(self) -> "Callable[[Path], Place]":
         from functools import partial
 
         from hydra_plugins.jsc_launcher._cluster import OnCluster

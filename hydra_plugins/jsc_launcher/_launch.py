@@ -136,9 +136,9 @@ class _Launch:
         waiting = self.work.waiting()
         done = [job for job in self.jobs if job not in waiting]
         self.returns = {job.num: self.work.done(job) for job in done}
-        if self.shift.place is None:
+        place = self.shift.place
+        if self.shift.display is None:
             num_jobs = self.shift.num_jobs or len(self.jobs)
-            place = self.shift.place = self.shift.place_for(self.folder, self.work)
             log.info(
                 "Sweep of %d jobs in %s: %d to run %s%s",
                 num_jobs, os.path.relpath(self.folder), num_jobs - len(done), place.words(num_jobs - len(done)),
@@ -146,7 +146,7 @@ class _Launch:
             )  # fmt: skip
             num_side_by_side = self.launcher.num_side_by_side
             self.shift.display = Display(self.sweep, num_side_by_side, num_jobs=num_jobs, num_done=len(done))
-        self.shift.place.run(self.work, self, self.shift.signals)
+        place.run(self.work, self, self.shift.signals)
         if self.shift.signals:
             raise KeyboardInterrupt
         return [self.returns[job.num] for job in self.jobs]

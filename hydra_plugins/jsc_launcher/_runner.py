@@ -17,6 +17,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, read_write
 
 from hydra_plugins.jsc_launcher._crew import Crew, Ended, visible_gpus
+from hydra_plugins.jsc_launcher._groups import Layout
 from hydra_plugins.jsc_launcher._tasks import TASK_FOLDER, TaskFolder
 from hydra_plugins.jsc_launcher._worker import Assignment
 from jsc.command import JobFailed
@@ -258,29 +259,32 @@ class Place(Protocol):
     def close(self, *, kill: bool) -> None: ...
 
 
-@dataclass(frozen=True)
+@dataclass
 class Here:
-    """This machine."""
+    """This machine; the first launch's crew runs the others' jobs as well."""
 
-    crew: Crew
+    num_workers: int
+    crew: Crew | None = None
 
     def words(self, num_jobs: int) -> str:
-        num_workers = max(1, min(self.crew.num_workers, num_jobs))
+        num_workers = max(1, min(self.num_workers, num_jobs))
         return f"with {num_workers} worker{'s' if num_workers > 1 else ''}"
 
     def run(self, work: Work, listener: Listener, signals: list[int]) -> None:
+        self.crew = self.crew or work.crew()
         Runner(work, self.crew, listener, signals).run()
 
     def close(self, *, kill: bool) -> None:
-        self.crew.close(kill=kill)
+        if self.crew is not None:
+            self.crew.close(kill=kill)
 
 
-def here(folder: Path, work: Work) -> Place:
+def here(layout: Layout, folder: Path) -> Place:
     """This machine. Raises CommandError while tasks of a cluster's run jobs of this sweep."""
     tasks = TaskFolder(folder / TASK_FOLDER)
     if tasks.path.is_dir():
         tasks.take_over([])
-    return Here(work.crew())
+    return Here(layout.num_workers)
 
 
 @contextmanager

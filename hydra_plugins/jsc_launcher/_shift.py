@@ -3,7 +3,7 @@
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from hydra_plugins.jsc_launcher._display import Display
-from hydra_plugins.jsc_launcher._runner import Place, Work, signals_noted
+from hydra_plugins.jsc_launcher._runner import Place, signals_noted
 from hydra_plugins.jsc_launcher._tasks import TASK_FOLDER
 from jsc.command import CommandError
 from jsc.reporting.sweep_table import CSV_FILE, MARKDOWN_FILE
@@ -30,24 +30,22 @@ LOCK_FILE = ".sweep.lock"
 
 @dataclass
 class Shift:
-    """The place and the display, made by the first launch, and the signals that came.
+    """Where the jobs run, the display, made by the first launch, and the signals that came.
 
     `num_jobs`: of all launches together; None: those of one launch. `settled`: numbers of jobs that are not run again,
     though they failed.
     """
 
-    place_for: Callable[[Path, Work], Place]
+    place: Place
     num_jobs: int | None
     settled: frozenset[int] = frozenset()
-    place: Place | None = None
     display: Display | None = None
     signals: list[int] = field(default_factory=list)
 
     def close(self) -> None:
         """Send the crew home; at the interpreter's end multiprocessing would wait for workers that wait for jobs."""
         try:
-            if self.place is not None:
-                self.place.close(kill=bool(self.signals))
+            self.place.close(kill=bool(self.signals))
         finally:
             if self.display is not None:
                 self.display.stop()
@@ -61,39 +59,40 @@ def open_shift(launcher: "JscLauncher", num_jobs: int | None = None) -> Iterator
     """
     assert launcher.config is not None
     folder = Path(str(launcher.config.hydra.sweep.dir)).absolute()
-    is_new = not (folder / PLAN_FILE).exists()
-    try:
+    with _cleared_if_refused(folder):
         place_for = launcher.connect()
-    except CommandError:
-        if is_new:
-            _leave_nothing(folder)
-        raise
     folder.mkdir(parents=True, exist_ok=True)
     try:
         lock = FileLock(folder / LOCK_FILE).acquire(timeout=0)
     except Timeout:
         raise CommandError(f"{folder}: another process is running this sweep") from None
-    shift, interrupted = Shift(place_for, num_jobs), False
-    with lock, signals_noted(shift.signals):
-        launcher.shift = shift
-        try:
-            yield shift
-        except KeyboardInterrupt:
-            interrupted = True
-        except CommandError:
-            if is_new:
-                _leave_nothing(folder)
-            raise
-        finally:
-            launcher.shift = None
-            shift.close()
-        _sum_up(launcher, folder, shift, interrupted=interrupted)
+    with lock, _cleared_if_refused(folder):
+        shift, interrupted = Shift(place_for(folder), num_jobs), False
+        with signals_noted(shift.signals):
+            launcher.shift = shift
+            try:
+                yield shift
+            except KeyboardInterrupt:
+                interrupted = True
+            finally:
+                launcher.shift = None
+                shift.close()
+            _sum_up(launcher, folder, shift, interrupted=interrupted)
 
 
-def _leave_nothing(folder: Path) -> None:
-    """Of a sweep in which no job could be started."""
-    if any(path.is_dir() and path.name != TASK_FOLDER for path in folder.glob("*")):
-        return
+@contextmanager
+def _cleared_if_refused(folder: Path) -> Iterator[None]:
+    """Within this context a CommandError leaves nothing of a sweep that has not begun."""
+    had_begun = (folder / PLAN_FILE).exists()
+    try:
+        yield
+    except CommandError:
+        if not had_begun and not any(path.is_dir() and path.name != TASK_FOLDER for path in folder.glob("*")):
+            _clear(folder)
+        raise
+
+
+def _clear(folder: Path) -> None:
     shutil.rmtree(folder / TASK_FOLDER, ignore_errors=True)
     for name in (PLAN_FILE, CSV_FILE, MARKDOWN_FILE, LOCK_FILE, "multirun.yaml"):
         (folder / name).unlink(missing_ok=True)

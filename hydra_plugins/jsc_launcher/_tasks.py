@@ -24,6 +24,7 @@ from jsc.command import CommandError
 from jsc.results import write_atomically
 
 TASK_FOLDER = "tasks"
+PATIENCE_SECONDS = 10.0  # that tasks have to end after their head was killed (Ray ends them)
 _RECORD_FILE, _STOP_FILE = "tasks.json", "stop"
 
 
@@ -66,13 +67,10 @@ class TaskFolder:
         record = [dataclasses.asdict(task) for task in tasks]
         write_atomically(self.path / _RECORD_FILE, json.dumps(record, indent=1) + "\n")
 
-    def take_over(self, keep: Sequence[Task], *, patience: float = 10.0) -> None:
-        """From now on it is the turn of these tasks alone. Raises CommandError while others still run.
-
-        `patience`: seconds that tasks of a head that has just been killed are given to end.
-        """
+    def take_over(self, keep: Sequence[Task]) -> None:
+        """From now on it is the turn of these tasks alone. Raises CommandError while others still run."""
         kept = {task.num for task in keep}
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while (others := self._running() - kept) and time.monotonic() < deadline:
             time.sleep(0.1)
         if not others:

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 if TYPE_CHECKING:
     from hydra_plugins.jsc_launcher._groups import Layout
-    from hydra_plugins.jsc_launcher._runner import Place, Work
+    from hydra_plugins.jsc_launcher._runner import Place
     from hydra_plugins.jsc_launcher._shift import Shift
     from jsc.sweep import Sweep
 
@@ -75,11 +75,13 @@ class JscLauncher(Launcher):
         """Jobs that run at a time."""
         return self.layout().num_side_by_side
 
-    def connect(self) -> "Callable[[Path, Work], Place]":
-        """Find what runs jobs; with a sweep's folder and its first jobs that becomes a place. Raises CommandError."""
+    def connect(self) -> "Callable[[Path], Place]":
+        """Find what runs jobs; with a sweep's folder that becomes a place. Raises CommandError."""
+        from functools import partial
+
         from hydra_plugins.jsc_launcher._runner import here
 
-        return here
+        return partial(here, self.layout())
 
     def keep_crew(self, num_jobs: int) -> AbstractContextManager["Shift"]:
         """Launches within this context share workers, one progress line over `num_jobs` and, at its end, a summary."""

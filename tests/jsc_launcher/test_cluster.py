@@ -105,7 +105,7 @@ def files(tmp_path: Path) -> TaskFolder:
 
 def run(cluster: ScriptedCluster, work: Work, folder: Path, signals: Sequence[int] = (), num_tasks: int = 1) -> Record:
     record = Record()
-    OnCluster(cluster, Layout(2, num_tasks), folder, work).run(work, record, list(signals))
+    OnCluster(cluster, Layout(2, num_tasks), folder).run(work, record, list(signals))
     return record
 
 

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from hydra_plugins.jsc_launcher import _tasks
 from hydra_plugins.jsc_launcher._tasks import Event, Task, TaskFolder
 from jsc.command import CommandError
 
@@ -29,15 +30,16 @@ def test_numbers_do_not_come_again(files: TaskFolder) -> None:
     assert files.new_num() == 2
 
 
-def test_a_sweep_is_not_taken_from_tasks_that_run(files: TaskFolder) -> None:
+def test_a_sweep_is_not_taken_from_tasks_that_run(files: TaskFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_tasks, "PATIENCE_SECONDS", 0.1)
     tasks = [Task(files.new_num(), (num,), "Ray", f"jsc-{num}") for num in range(2)]
     files.write(tasks)
     files.tell(1, Event("begun", host="node7"))
     with files.lock(1):
         with pytest.raises(CommandError, match=r"still run its jobs: 1 on node7 "):
-            files.take_over([], patience=0.1)
+            files.take_over([])
         assert files.tasks() == tasks
-        files.take_over(tasks[1:], patience=0.1)
+        files.take_over(tasks[1:])
         assert files.tasks() == tasks[1:]
     files.take_over([])
     assert files.tasks() == []
