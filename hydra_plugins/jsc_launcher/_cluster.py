@@ -45,6 +45,9 @@ class Cluster(Protocol):
     def log_of(self, task: Task, folder: Path) -> Path:
         """Where its output is."""
 
+    def close(self) -> None:
+        """There will be no further questions."""
+
 
 @dataclass
 class _Watch:
@@ -99,7 +102,8 @@ class OnCluster:
                 time.sleep(POLL_SECONDS)
 
     def close(self, *, kill: bool) -> None:
-        """There is nothing to end: the tasks have ended, or are cancelled."""
+        """The tasks have ended, or are cancelled."""
+        self._cluster.close()
 
     def _submit(self, nums: set[int]) -> list[Task]:
         groups = split(sorted(nums), self._num_tasks, self._work.settings, self._work.share_keys)

@@ -41,12 +41,12 @@ class ClusterLauncher(JscLauncher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Raises CommandError on a setting out of its range."""
-        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         self.check_at_least("num_tasks", 1)
         self.check_at_least("cpus_per_task", 1)
         self.check_at_least("gpus_per_task", 0)
         if self.conf.mem_gb is not None and not self.conf.mem_gb > 0:
             refuse("mem_gb", self.conf.mem_gb, "give a positive number, or null for the cluster's own default")
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def check_at_least(self, name: str, least: int) -> None:
         value = getattr(self.conf, name)

@@ -28,14 +28,13 @@ class RayCluster:
     def __init__(self, conf: RayConf) -> None:
         self._conf = conf
         self._tasks: dict[str, Any] = {}  # what Ray calls an ObjectRef, by our name for the task
-        if not ray.is_initialized():
-            try:
-                ray.init(address=conf.address, log_to_driver=False, logging_level=logging.WARNING)
-            except (ConnectionError, RuntimeError, ValueError) as error:
-                raise CommandError(
-                    f"hydra.launcher.address={conf.address}: no Ray cluster answers ({error}). Start one with "
-                    "ray start --head, or use hydra/launcher=jsc on this machine"
-                ) from error
+        try:
+            ray.init(address=conf.address, log_to_driver=False, logging_level=logging.WARNING)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise CommandError(
+                f"hydra.launcher.address={conf.address}: no Ray cluster answers ({error}). Start one with "
+                "ray start --head, or use hydra/launcher=jsc on this machine"
+            ) from error
         nodes = ray.nodes()  # type: ignore[no-untyped-call]  # of Ray's own making
         largest = max((node["Resources"].get("CPU", 0) for node in nodes if node["Alive"]), default=0)
         if largest < conf.cpus_per_task:
@@ -78,6 +77,9 @@ class RayCluster:
 
     def log_of(self, task: Task, folder: Path) -> Path:
         return _log_file(folder, task.num)
+
+    def close(self) -> None:
+        ray.shutdown()
 
 
 def _how(ref: Any) -> str:

@@ -104,6 +104,9 @@ class SlurmCluster:
         path: Path = JobPaths(folder, task.id).stdout
         return path
 
+    def close(self) -> None:
+        """Nothing is open."""
+
 
 def _states(ids: Sequence[str]) -> dict[str, str] | None:
     """What squeue knows of these tasks, ended ones included; None if it does not answer."""

@@ -52,6 +52,7 @@ class JscLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Raises CommandError on a setting out of its range."""
+        from hydra_plugins.jsc_launcher._composer import install_composer
         from jsc.command import CommandError
 
         if self.num_workers is not None and self.num_workers < 1:
@@ -63,6 +64,7 @@ class JscLauncher(Launcher):
         self.config = config
         self.hydra_context = hydra_context
         self.task_function = task_function
+        install_composer(hydra_context.config_loader)
 
     def layout(self) -> "Layout":
         """How many jobs run side by side, and where."""

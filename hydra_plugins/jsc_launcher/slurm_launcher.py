@@ -51,9 +51,9 @@ class SlurmLauncher(ClusterLauncher):
         self.max_running_tasks = self.conf.array_parallelism
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         self.check_at_least("timeout_min", 1)
         self.check_at_least("array_parallelism", 1)
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def cluster(self) -> "Cluster":
         require("submitit", "submitit_slurm", "slurm")

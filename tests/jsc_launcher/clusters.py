@@ -58,16 +58,16 @@ def stop_sweep(process: subprocess.Popen[str], number: int) -> tuple[int, str]:
     return process.returncode, output
 
 
-def wait_for_epochs(sweep: Path, num_epochs: int) -> None:
-    """Until the jobs of a sweep have written so many epochs more than now."""
+def wait_for_epochs(sweep: Path, num_epochs: int, num_jobs: int = 1) -> None:
+    """Until so many jobs of a sweep have written so many epochs more than now."""
     before, deadline = epochs_written(sweep), time.monotonic() + PATIENCE
-    while epochs_written(sweep) < before + num_epochs:
+    while sum(n >= before.get(job, 0) + num_epochs for job, n in epochs_written(sweep).items()) < num_jobs:
         assert time.monotonic() < deadline, "the sweep does not go on"
         time.sleep(0.05)
 
 
-def epochs_written(sweep: Path) -> int:
-    return sum(len(path.read_text().splitlines()) for path in sweep.glob("*/metrics.csv"))
+def epochs_written(sweep: Path) -> dict[str, int]:
+    return {path.parent.name: len(path.read_text().splitlines()) for path in sweep.glob("*/metrics.csv")}
 
 
 KILLED = -signal.SIGKILL

@@ -58,6 +58,8 @@ class ScriptedCluster:
     def log_of(self, task: Task, folder: Path) -> Path:
         return folder / f"{task.num}.log"
 
+    def close(self) -> None: ...
+
 
 @dataclass
 class Record:
