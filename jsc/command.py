@@ -185,9 +185,16 @@ def values_of(override: Override) -> list[str]:
 def quote_path(override: str) -> str:
     """Take a value that names an existing file or folder literally: run folders bear '=' and ',' in their names."""
     key, is_assignment, value = override.partition("=")
-    if is_assignment and value and not value.startswith(("'", '"')) and Path(value).exists():
+    if is_assignment and value and not value.startswith(("'", '"')) and _exists(value):
         return f"{key}={quoted(value)}"
     return override
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except OSError:  # a list of values may be longer than a name can be
+        return False
 
 
 def quoted(value: str) -> str:

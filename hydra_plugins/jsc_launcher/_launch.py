@@ -70,7 +70,7 @@ def _hydra_config(config: DictConfig) -> Iterator[None]:
     """`${hydra:...}` resolves to this configuration's."""
     holder = HydraConfig.instance()
     before = holder.cfg
-    holder.set_config(config)
+    holder.cfg = config  # set_config() would copy it
     try:
         yield
     finally:

@@ -1,6 +1,5 @@
 """Sweeps on a real Ray cluster of two nodes, both on this machine."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -37,17 +36,14 @@ def ray_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[st
     """Two nodes of two CPUs; a line to its standard input kills the second."""
     require("ray", "ray")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    process = subprocess.Popen(
-        [sys.executable, "-c", CLUSTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        monkeypatch.setenv("RAY_ADDRESS", process.stdout.readline().strip())
-        yield process
-    finally:
-        process.stdin.close()
+    command = [sys.executable, "-c", CLUSTER]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
         try:
+            monkeypatch.setenv("RAY_ADDRESS", process.stdout.readline().strip())
+            yield process
+            process.stdin.close()
             process.wait(60)
         finally:
             process.kill()
@@ -100,7 +96,6 @@ def test_a_sweep_goes_on_whatever_is_stopped_or_killed(
     rows = table(sweep)
     assert [row["status"] for row in rows] == ["completed", "interrupted"]
     assert "its Ray task jsc-" in rows[1]["error"]
-    assert rows[1]["error"] in (sweep / "sweep.md").read_text()
     assert "1 of 2 jobs did not come to their end" in output
 
     assert sweep_command("sweep.resume=s", "hydra/launcher=jsc", "hydra.launcher.num_workers=1") == 0
