@@ -1,15 +1,18 @@
 """Checkpoints: ours written whole or not at all, and ours and others' read without running code from them."""
 
 import io
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import safetensors.torch
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning_fabric.utilities.types import _PATH
+from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
 from jsc.results import write_atomically
@@ -26,6 +29,31 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         content = io.BytesIO()
         torch.save(checkpoint, content)
         write_atomically(Path(path), content.getvalue(), durable=False)
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """`last.ckpt`, from which a killed run goes on: after the first epoch, the last one, and now and then between.
+
+    An epoch of a tiny network is shorter than the writing of a checkpoint. At most `seconds_between` and one epoch's
+    work are lost.
+    """
+
+    def __init__(self, *, seconds_between: float) -> None:
+        super().__init__(filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
+        self.seconds_between = seconds_between
+        self._next_save = 0.0
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert trainer.max_epochs is not None
+        is_last = (
+            trainer.should_stop
+            or trainer.current_epoch + 1 >= trainer.max_epochs
+            or 0 <= trainer.max_steps <= trainer.global_step
+        )
+        # Processes that train together save together.
+        if trainer.strategy.broadcast(is_last or time.monotonic() >= self._next_save):
+            super().on_train_epoch_end(trainer, pl_module)
+            self._next_save = time.monotonic() + self.seconds_between
 
 
 @dataclass(frozen=True)

@@ -25,15 +25,16 @@ from jsc.settings import TrainSettings
 
 log = logging.getLogger(__name__)
 
-# Callbacks that know nothing of the fit's last epoch; a user's own, or early stopping, may.
-_BLIND_CALLBACKS = ("pytorch_lightning.callbacks.ModelCheckpoint", "jsc.progress.FitProgress")
+_LAST_CHECKPOINT = "jsc.checkpoint.LastCheckpoint"
+# Callbacks to whom the fit's length makes no difference; to a user's own, or early stopping, it may.
+_BLIND_CALLBACKS = ("pytorch_lightning.callbacks.ModelCheckpoint", _LAST_CHECKPOINT, "jsc.progress.FitProgress")
 
 
 def share_key(settings: TrainSettings) -> str | None:
     """The same for runs that differ in `trainer.max_epochs` alone and train alike as far as both go.
 
     None where that is not certain: early stopping, callbacks of the user's own, a schedule that is told the fit's
-    length, a fit that ends by steps or saves less than every epoch, layers that draw numbers the engine does not know.
+    length, a fit that ends by steps or does not save its end, layers that draw numbers the engine does not know.
     """
     callbacks = [c for c in settings.callbacks.values() if c is not None]
     last = settings.callbacks.get("last_checkpoint")
@@ -42,7 +43,7 @@ def share_key(settings: TrainSettings) -> str | None:
         any(callback.target not in _BLIND_CALLBACKS for callback in callbacks)
         or last is None
         or best is None
-        or last.arguments.get("every_n_epochs") != 1
+        or last.target != _LAST_CHECKPOINT
         or settings.scheduler.needs_total_steps
         or settings.trainer.max_steps != -1
         or settings.trainer.devices > 1

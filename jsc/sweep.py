@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jsc.command import CommandError, quoted
+from jsc.command import CommandError, fixed_and_swept, quoted
 from jsc.reporting.sweep_table import CSV_FILE, MARKDOWN_FILE, SweepRow, sweep_csv, sweep_markdown
 from jsc.results import (
     CHECKPOINT_FOLDER,
@@ -169,6 +169,15 @@ def read_plan(folder: Path) -> dict[str, Any] | None:
         raise CommandError(f"{path} cannot be read: {error}") from error
     assert isinstance(plan, dict)
     return plan
+
+
+def swept_keys(folder: Path, params: Mapping[str, Any]) -> list[str]:
+    """The keys that the sweep in `folder` varies by its words or its sweeper's `params`; none where none has begun."""
+    plan = read_plan(folder)
+    if plan is None:
+        return []
+    _, swept = fixed_and_swept(plan["words"], params)
+    return [override.key_or_group for override in swept]
 
 
 def check_unchanged(folder: Path, jobs: Sequence[Job]) -> None:

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
@@ -19,7 +20,7 @@ from jsc import console
 from jsc.command import CommandError, JobFailed, check, compose, explained_errors, run_hydra
 from jsc.resume import check_unchanged, resumed_overrides
 from jsc.settings import TrainSettings
-from jsc.sweep import resumed_words
+from jsc.sweep import resumed_words, swept_keys
 
 log = logging.getLogger(__name__)
 
@@ -39,11 +40,18 @@ def main(config: DictConfig) -> float:
             folder=Path(job.runtime.output_dir),
             command=command_of(overrides),
             resume_from=Path(config.resume) if config.resume is not None else None,
+            varied=varied_keys(job),
         )
     except Exception as error:
         log.exception("The run failed.")
         raise JobFailed from error
     return result.objective
+
+
+def varied_keys(job: HydraConf) -> list[str]:
+    """What the sweep of a job varies; for a run alone, what its command names."""
+    swept = swept_keys(Path(job.runtime.output_dir).parent, job.sweeper.get("params") or {})
+    return swept or [word.lstrip("+~").partition("=")[0] for word in job.overrides.task]
 
 
 def command_of(overrides: Sequence[str]) -> str:

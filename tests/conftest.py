@@ -1,6 +1,10 @@
 import logging
+import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,6 +12,17 @@ import torch
 from jsc.command import check, compose
 from jsc.results import RunResult
 from jsc.settings import TrainSettings
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
 
 QUICK = ("trainer.max_epochs=2", "trainer.limit_train_batches=30", "dataset.batch_size=64")
 
@@ -36,3 +51,24 @@ def quick_run(tmp_path: Path) -> Callable[..., RunResult]:
         return train(settings, folder=folder, command="python -m jsc.train", resume_from=resume_from)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium without a window, with its logs kept."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium, of the extra `test`")
+    from selenium.webdriver.chrome.service import Service
+
+    binary = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    driver = shutil.which("chromedriver")
+    if binary is None or driver is None:
+        pytest.skip("needs Chromium and chromedriver (Debian: apt-get install chromium chromium-driver)")
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        options = webdriver.ChromeOptions()
+        options.binary_location = binary
+        for flag in (*FLAGS, f"--user-data-dir={profile}"):
+            options.add_argument(flag)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+        chromium = webdriver.Chrome(options=options, service=Service(driver, log_output=os.devnull))
+        yield chromium
+        chromium.quit()

@@ -30,7 +30,7 @@ def test_a_schedule_that_is_told_the_length_keeps_runs_apart() -> None:
         ["trainer=ddp"],
         ["trainer.accumulate_grad_batches=2"],
         ["callbacks.last_checkpoint=null"],
-        ["callbacks.last_checkpoint.every_n_epochs=2"],
+        ["callbacks.last_checkpoint._target_=pytorch_lightning.callbacks.ModelCheckpoint"],
         [
             "+callbacks.mine._target_=pytorch_lightning.callbacks.StochasticWeightAveraging",
             "+callbacks.mine.swa_lrs=0.1",

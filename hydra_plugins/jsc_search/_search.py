@@ -14,6 +14,7 @@ from hydra_plugins.jsc_launcher.jsc_launcher import JscLauncher
 from hydra_plugins.jsc_search._space import Space, num_points, space_of
 from hydra_plugins.jsc_search._study import STORAGE_FILE, Study, open_study
 from jsc.command import CommandError, JobFailed, fixed_and_swept, quoted
+from jsc.sweep import PLAN_FILE
 
 if TYPE_CHECKING:
     from hydra_plugins.jsc_search.jsc_search import JscSearch
@@ -34,12 +35,7 @@ def search(sweeper: "JscSearch", words: Sequence[str]) -> None:
         return
     launcher = sweeper.launcher
     with launcher.keep_crew(sweeper.num_trials) if isinstance(launcher, JscLauncher) else nullcontext() as shift:
-        if path.is_file() and OmegaConf.select(sweeper.config, "sweep.resume") is None:
-            raise CommandError(
-                f"{path.parent} holds a search already. To go on with it give "
-                f"sweep.resume={quoted(str(path.parent))}, else another hydra.sweep.dir"
-            )
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_way(path, resumes=OmegaConf.select(sweeper.config, "sweep.resume") is not None)
         with open_study(path, space, sweeper.seed, sweeper.num_startup_trials) as study:
             if shift is not None:
                 shift.num_jobs = max(sweeper.num_trials, len(study.trials))
@@ -67,6 +63,18 @@ def _check(sweeper: "JscSearch", space: Space) -> None:
     if isinstance(sweeper.launcher, JscLauncher) and sweeper.launcher.on_failure == "stop":
         raise CommandError(
             "hydra.launcher.on_failure=stop: a search goes on after a failed trial; give continue, retry"
+        )
+
+
+def _make_way(path: Path, *, resumes: bool) -> None:
+    """Raises CommandError if the folder holds a search and that was not to be resumed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not (path.parent / PLAN_FILE).is_file():
+        path.unlink(missing_ok=True)  # of a search that was killed before its first job
+    elif not resumes:
+        raise CommandError(
+            f"{path.parent} holds a search already. To go on with it give "
+            f"sweep.resume={quoted(str(path.parent))}, else another hydra.sweep.dir"
         )
 
 

@@ -106,21 +106,23 @@ class TrainStretches(TrainBatches):
 class EvalBatches:
     """A split in large slices, in order. With several processes, each takes its own contiguous share."""
 
-    BATCH_SIZE = 8192
-
-    def __init__(self, x_NF: Tensor, y_N: Tensor, *, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(self, x_NF: Tensor, y_N: Tensor, *, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
         share = math.ceil(len(y_N) / world_size)
         self.x_NF, self.y_N = (t[rank * share : (rank + 1) * share] for t in (x_NF, y_N))
+        self.batch_size = batch_size
 
     def __len__(self) -> int:
-        return math.ceil(len(self.y_N) / self.BATCH_SIZE)
+        return math.ceil(len(self.y_N) / self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        return zip(torch.split(self.x_NF, self.BATCH_SIZE), torch.split(self.y_N, self.BATCH_SIZE), strict=True)
+        return zip(torch.split(self.x_NF, self.batch_size), torch.split(self.y_N, self.batch_size), strict=True)
 
 
 class JetDataModule(pl.LightningDataModule):
     """Train, validation and test batches of one data set; `in_stretches`, for an engine of many steps a call."""
+
+    EVAL_BATCH_SIZE = 8192
+    EVAL_STRETCH_SIZE = 1 << 20  # such an engine cuts them itself; a signal waits for one
 
     def __init__(self, jets: PreparedJets, *, batch_size: int, seed: int, in_stretches: bool = False) -> None:
         super().__init__()
@@ -157,7 +159,12 @@ class JetDataModule(pl.LightningDataModule):
 
     def _eval_batches(self, split: Split) -> EvalBatches:
         trainer = self._trainer()
-        return EvalBatches(*self.tensors(split), rank=trainer.global_rank, world_size=trainer.world_size)
+        return EvalBatches(
+            *self.tensors(split),
+            batch_size=self.EVAL_STRETCH_SIZE if self.in_stretches else self.EVAL_BATCH_SIZE,
+            rank=trainer.global_rank,
+            world_size=trainer.world_size,
+        )
 
     def _trainer(self) -> pl.Trainer:
         assert self.trainer is not None, "batches are made for a trainer"

@@ -1,49 +1,49 @@
-"""The kernels, compiled once a dtype and a machine, then loaded from Numba's cache on disk."""
+"""Functions compiled once a dtype and a machine, then loaded from Numba's cache on disk."""
 
-import functools
 import hashlib
 import logging
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import filelock
 import numba
 import numpy as np
-
-from jsc.engine import kernels
+from numba.core import entrypoints
 
 _log = logging.getLogger(__name__)
 
-# Numba notices a changed file only if it is the entry function's own; these decide over what is compiled, too.
-_SOURCES = ("elementary.py", "kernels.py", "layers.py", "program.py", "tiles.py", "vectors.py")
 _LOCK_SECONDS = 300.0
 
 
-class Kernel:
-    """A compiled function of any number of arguments that is on disk after its first compilation."""
+class Compiled:
+    """A compiled function of any number of arguments that is on disk after its first compilation.
 
-    def __init__(self, name: str, function: Callable[..., Any]) -> None:
-        self._name = name
-        self._entry = _cached(function)
+    `title` names it in the log. It allocates nothing and runs without the interpreter's lock.
+    """
+
+    def __init__(self, title: str, function: Callable[..., Any]) -> None:
+        self._title = title
+        self._entry = _on_disk(function)
         self._ready: set[np.dtype[Any]] = set()
 
-    def __call__(self, dtype: np.dtype[Any], *args: Any) -> int:
-        """Run it. Arrays of float `dtype`, and all else always of one type, so that `dtype` tells what is compiled."""
+    def __call__(self, dtype: np.dtype[Any], *args: Any) -> Any:
+        """Run it. Arrays of `dtype`, and all else always of one type, so that `dtype` tells what is compiled."""
         if dtype not in self._ready:
-            self._prepare(tuple(numba.typeof(a) for a in args), str(dtype))
+            self._prepare(tuple(numba.typeof(a) for a in args), dtype)
             self._ready.add(dtype)
-        return int(self._entry(*args))
+        return self._entry(*args)
 
-    def _prepare(self, types: tuple[Any, ...], dtype: str) -> None:
+    def _prepare(self, types: tuple[Any, ...], dtype: np.dtype[Any]) -> None:
         started = time.perf_counter()
-        with self._lock():  # of processes that start at once, one compiles and the others load
+        with self._lock(), _without_extensions():  # of processes that start at once, one compiles and the others load
             self._entry.compile(types)
         if not self._entry.stats.cache_hits.get(types):
             _log.info(
-                "compiled the fused engine for %s in %.1f s; %s",
+                "compiled %s for %s in %.1f s; %s",
+                self._title,
                 dtype,
                 time.perf_counter() - started,
                 f"later processes load it from {self._folder}" if self._folder else "no folder to keep it in",
@@ -59,7 +59,7 @@ class Kernel:
             return nullcontext()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            lock = filelock.FileLock(self._folder / f"{self._name}.lock", timeout=_LOCK_SECONDS)
+            lock = filelock.FileLock(self._folder / f"{self._entry.__name__}.lock", timeout=_LOCK_SECONDS)
             with lock:
                 pass
         except (OSError, filelock.Timeout):  # then this process compiles for itself
@@ -67,14 +67,15 @@ class Kernel:
         return lock
 
 
-def _fingerprint() -> str:
+def fingerprint(files: list[Path]) -> str:
+    """Changes when one of them does: Numba itself looks only at the file that the function is in."""
     digest = hashlib.sha256()
-    for name in _SOURCES:
-        digest.update((Path(__file__).parent / name).read_bytes())
+    for file in files:
+        digest.update(file.read_bytes())
     return digest.hexdigest()
 
 
-def _cached(function: Callable[..., Any]) -> Any:
+def _on_disk(function: Callable[..., Any]) -> Any:
     options = {"nogil": True, "error_model": "numpy", "_nrt": False}
     try:
         return numba.njit(cache=True, **options)(function)
@@ -82,7 +83,15 @@ def _cached(function: Callable[..., Any]) -> Any:
         return numba.njit(**options)(function)
 
 
-@functools.cache
-def kernel() -> Kernel:
-    """The only one; see `kernels.make_run` for its arguments."""
-    return Kernel("kernel", kernels.make_run(_fingerprint()))
+@contextmanager
+def _without_extensions() -> Iterator[None]:
+    """Numba imports every installed package that extends it (awkward, vector, sympy: a second); nothing here needs one.
+
+    They are only put off: a function of the user's own still gets them.
+    """
+    before = entrypoints._already_initialized
+    entrypoints._already_initialized = True
+    try:
+        yield
+    finally:
+        entrypoints._already_initialized = before

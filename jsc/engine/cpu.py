@@ -14,7 +14,6 @@ import torch
 from torch import nn
 
 from jsc.engine import kernels, program
-from jsc.engine.compilation import kernel
 from jsc.engine.loss import CrossEntropy
 from jsc.engine.optimizers import OptimizerPlan, OptimizerState, check_covers, lower_optimizer
 from jsc.engine.plan import Dropout, lower
@@ -179,7 +178,7 @@ class FusedTrainer:
         if len(self._work) < size:
             self._work = _aligned(size, self.dtype)
         shape = np.array([self._plan.num_features, self._plan.num_classes, block_size, stride, block], np.int64)
-        return kernel()(
+        status: int = kernels.kernel()(
             self.dtype,
             learning_rates_S is not None, x, labels, rows, int(batch_size),
             np.empty(0, np.float64) if learning_rates_S is None else learning_rates_S, int(first_step),
@@ -189,6 +188,7 @@ class FusedTrainer:
             self._class_weights, self._loss.label_smoothing, optimizer, constants, steps_before, self._seed,
             losses, num_correct, logits,
         )  # fmt: skip
+        return status
 
     def _tensor(self, name: str) -> torch.Tensor:
         module, attribute = self._tensors[name]

@@ -5,13 +5,16 @@ One compilation a dtype serves every network, optimizer and loss, because the la
 BatchNorms, which need the whole batch, a block goes through all layers before the next block starts.
 """
 
+import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numba import njit
 
 from jsc.engine import program as p
+from jsc.engine.compilation import Compiled, fingerprint
 from jsc.engine.layers import (
     ask_for,
     backward,
@@ -25,6 +28,9 @@ from jsc.engine.layers import (
     gather,
 )
 from jsc.engine.vectors import lanes, load, square_root, store
+
+# What decides over the machine code.
+_SOURCES = ("elementary.py", "kernels.py", "layers.py", "program.py", "tiles.py", "vectors.py")
 
 STATUS_DONE, STATUS_BAD_ROW, STATUS_BAD_LABEL = 0, 1, 2
 
@@ -206,8 +212,15 @@ def _evaluate(
     return STATUS_DONE
 
 
-def make_run(fingerprint: str) -> Callable[..., Any]:
-    """The function to compile; `fingerprint` tells versions of these sources apart."""
+@functools.cache
+def kernel() -> Compiled:
+    """The only one; see `_make_run` for its arguments."""
+    folder = Path(__file__).parent
+    return Compiled("the fused engine", _make_run(fingerprint([folder / name for name in _SOURCES])))
+
+
+def _make_run(version: str) -> Callable[..., Any]:
+    """The function to compile; `version` tells versions of these sources apart."""
 
     def run(
         training: bool, x: Any, labels: Any, rows: Any, batch_size: int, learning_rates: Any, first_step: int,
@@ -222,7 +235,7 @@ def make_run(fingerprint: str) -> Callable[..., Any]:
         after jet, with running statistics; `rows` then counts from 0 to the block's size, `losses` receives the loss's
         numerator and its denominator, and `logits`, if it has any elements, the logits.
         """
-        if fingerprint == "":  # what a closure holds is part of the key under which Numba caches the function
+        if version == "":  # what a closure holds is part of the key under which Numba caches the function
             return -1
         if training:
             return _train(

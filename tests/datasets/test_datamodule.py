@@ -81,9 +81,8 @@ def test_a_stretch_is_the_batches_of_the_epoch() -> None:
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
-def test_evaluation_sees_every_jet_once_in_order(world_size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(EvalBatches, "BATCH_SIZE", 4)
+def test_evaluation_sees_every_jet_once_in_order(world_size: int) -> None:
     x_NF, y_N = torch.zeros(10, 1), torch.arange(10)
-    loaders = [EvalBatches(x_NF, y_N, rank=rank, world_size=world_size) for rank in range(world_size)]
+    loaders = [EvalBatches(x_NF, y_N, batch_size=4, rank=rank, world_size=world_size) for rank in range(world_size)]
     assert [int(y) for loader in loaders for _, y_B in loader for y in y_B] == list(range(10))
     assert all(len(list(loader)) == len(loader) for loader in loaders)

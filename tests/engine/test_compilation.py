@@ -25,7 +25,6 @@ def run(folder: Path) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_the_first_process_compiles_and_says_so_and_the_second_loads(tmp_path: Path) -> None:
     first, second = run(tmp_path), run(tmp_path)
     assert first.count("compiled the fused engine for float32 in") == 1
