@@ -9,15 +9,16 @@ import contextlib
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import hydra
 from hydra._internal.utils import get_args_parser  # Hydra gives its argument parser no public name
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -139,18 +140,15 @@ def plain_value(config: DictConfig, key: str) -> Any:
 
 def job_variants(config_name: str, arguments: argparse.Namespace) -> Iterator[list[str]]:
     """Overrides of as many jobs as it takes to see every value of a sweep once, each beside the others' first."""
-    overrides = OverridesParser.create().parse_overrides(arguments.overrides)
     if not arguments.multirun:
-        yield [str(o.input_line) for o in overrides]
+        yield list(arguments.overrides)
         return
-    fixed = [str(o.input_line) for o in overrides if not o.is_sweep_override()]
-    swept = [o for o in overrides if o.is_sweep_override()]
-    params = compose(config_name, fixed, config_dir=arguments.config_dir).hydra.sweeper.get("params") or {}
-    told = {o.get_key_element() for o in overrides}
-    for override in OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in params.items()]):
-        if override.get_key_element() not in told:
-            (swept if override.is_sweep_override() else fixed).append(override)  # type: ignore[arg-type]  # both below
-    fixed = [o if isinstance(o, str) else str(o.input_line) for o in fixed]
+    told, _ = fixed_and_swept(arguments.overrides, {})
+    sweeper = compose(config_name, told, config_dir=arguments.config_dir).hydra.sweeper
+    fixed, swept = fixed_and_swept(arguments.overrides, sweeper.get("params") or {})
+    for override in swept:
+        if override.is_interval_sweep() and sweeper._target_.endswith(".BasicSweeper"):
+            raise CommandError(f"{override.input_line}: an interval is searched, not swept: add hparams_search=optuna")
     choices = [values_of(o) for o in swept]
     first = [c[0] for c in choices if c]
     yield fixed + first
@@ -159,19 +157,44 @@ def job_variants(config_name: str, arguments: argparse.Namespace) -> Iterator[li
             yield fixed + first[:index] + [value] + first[index + 1 :]
 
 
+def fixed_and_swept(
+    words: Sequence[str], params: Mapping[str, Any], config_loader: ConfigLoader | None = None
+) -> tuple[list[str], list[Override]]:
+    """What `words` and the sweeper's `params` hold fixed, as typed, and what they vary. A word goes before a param.
+
+    `config_loader`: knows what a glob(...) stands for.
+    """
+    parse = OverridesParser.create(config_loader=config_loader).parse_overrides
+    overrides = parse(list(words))
+    told = {o.get_key_element() for o in overrides}
+    overrides += [o for o in parse([f"{k}={v}" for k, v in params.items()]) if o.get_key_element() not in told]
+    fixed = [str(o.input_line) for o in overrides if not o.is_sweep_override()]
+    return fixed, [o for o in overrides if o.is_sweep_override()]
+
+
 def values_of(override: Override) -> list[str]:
-    """The single overrides that a sweep over a list of values stands for; none for an interval or a glob."""
-    if not (override.is_choice_sweep() or override.is_range_sweep()) or "glob(" in str(override.input_line):
+    """The single overrides that a sweep over a list of values stands for; an interval's ends; none for a glob."""
+    key, value = override.get_key_element(), override.value()
+    if isinstance(value, IntervalSweep):
+        return [f"{key}={value.start}", f"{key}={value.end}"]
+    if "glob(" in str(override.input_line):
         return []
-    return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+    return [f"{key}={value}" for value in override.sweep_string_iterator()]
 
 
 def quote_path(override: str) -> str:
     """Take a value that names an existing file or folder literally: run folders bear '=' and ',' in their names."""
     key, is_assignment, value = override.partition("=")
-    if is_assignment and value and not value.startswith(("'", '"')) and Path(value).exists():
+    if is_assignment and value and not value.startswith(("'", '"')) and _exists(value):
         return f"{key}={quoted(value)}"
     return override
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except OSError:  # a list of values may be longer than a name can be
+        return False
 
 
 def quoted(value: str) -> str:

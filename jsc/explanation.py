@@ -15,7 +15,7 @@ from pydantic import ValidationError
 def explain(error: Exception, overrides: Sequence[str], compose_choices: Callable[[], DictConfig]) -> str:
     """Put an error between the command line and the checked settings into the command line's words."""
     if isinstance(error, ValidationError):
-        faults = dict.fromkeys(_explain_value(dict(fault)) for fault in error.errors(include_url=False))
+        faults = dict.fromkeys(_explain_value(dict(fault), overrides) for fault in error.errors(include_url=False))
         return "\n".join(faults)
     if isinstance(error, MissingConfigException) and error.options is not None and error.missing_cfg_file is not None:
         group, _, choice = error.missing_cfg_file.rpartition("/")
@@ -27,7 +27,7 @@ def explain(error: Exception, overrides: Sequence[str], compose_choices: Callabl
     return str(error)
 
 
-def _explain_value(fault: dict[str, Any]) -> str:
+def _explain_value(fault: dict[str, Any], overrides: Sequence[str]) -> str:
     """One of pydantic's findings."""
     key = ".".join(str(part) for part in fault["loc"] if not _is_union_member(part))
     if fault["type"] == "missing":
@@ -36,6 +36,8 @@ def _explain_value(fault: dict[str, Any]) -> str:
         return f"{key}: there is no such setting"
     if fault["type"] == "list_type":
         return f"{key}={fault['input']}: must be a list; give {key}=[{fault['input']}]"
+    if fault["type"] == "int_type" and (word := next((o for o in overrides if o.startswith(f"{key}=interval(")), None)):
+        return f"{word}: must be whole numbers; give {key}=int({word.partition('=')[2]})"
     given = key if isinstance(fault["input"], dict) else f"{key}={fault['input']}"
     return f"{given}: {re.sub(r'^Input should be', 'must be', fault['msg'])}"
 
@@ -61,7 +63,8 @@ def _explain_key(error: Exception, overrides: Sequence[str], composed: DictConfi
             in_section = [k for k in known if k.rpartition(".")[0] == section]
             siblings = in_section or [k for k in known if "." not in k]
             return f"{override.input_line}: there is no setting {key!r}. {_nearest(key, siblings)}"
-    return str(error).splitlines()[0]
+    cause = error.__cause__  # OmegaConf's, where a value is of the wrong type
+    return ": ".join(str(e).splitlines()[0] for e in (error, cause) if e is not None)
 
 
 def _keys_of(config: DictConfig, prefix: str = "") -> Iterator[str]:

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytorch_lightning as pl
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from jsc.datasets.datamodule import Stretch
-from jsc.engine import CrossEntropy, Evaluation, FusedTrainer
+from jsc.engine import CrossEntropy, FusedTrainer
 from jsc.schedule import Schedule
 
 SECONDS_A_STRETCH = 0.1  # signals, callbacks and the progress bar wait for as long
@@ -34,7 +34,7 @@ class TakenSteps:
 
 
 class FusedSteps:
-    """Takes the trainer's optimizer steps by stretches, and scores splits. Built when a fit starts."""
+    """Takes the trainer's optimizer steps by stretches. Built when a fit starts."""
 
     def __init__(
         self, model: nn.Module, trainer: pl.Trainer, *, loss: CrossEntropy, schedule: Schedule | None, seed: int
@@ -43,7 +43,6 @@ class FusedSteps:
         self._schedule = schedule
         self._optimizer = trainer.optimizers[0]
         self._fused = FusedTrainer(model, self._optimizer, loss=loss, seed=seed)
-        self._scorer = FusedTrainer(model, self._optimizer, loss=CrossEntropy(), seed=seed)
         self._steps_a_second = 1000.0  # learnt from each stretch
         adopt_step_count(trainer)
 
@@ -70,10 +69,6 @@ class FusedSteps:
         sizes_S = np.full(num_steps, size, np.int64)
         sizes_S[-1] = len(rows_N) - (num_steps - 1) * size
         return TakenSteps(losses_S, num_correct_S, sizes_S, rates_S)
-
-    def evaluate(self, x_NF: Tensor, labels_N: Tensor, *, with_logits: bool) -> Evaluation:
-        """Plain cross-entropy, correct jets and, if asked for, logits, in evaluation mode."""
-        return self._scorer.evaluate(x_NF.numpy(), labels_N.numpy(), with_logits=with_logits)
 
     def _num_steps(self, position: int) -> int:
         """`position` counts the batches of this epoch that were taken."""

@@ -88,6 +88,11 @@ class RunResult:
     host: str
     warnings: list[str]
 
+    @property
+    def objective(self) -> float:
+        """What a search minimises: the validation loss; NaN where there is none, or the run came to no good end."""
+        return math.nan if self.val_loss is None or self.status not in ("completed", "stopped_early") else self.val_loss
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClassScores:

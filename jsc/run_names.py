@@ -26,7 +26,7 @@ def job_name(overrides: Sequence[str]) -> str:
     parts = []
     for override in overrides:
         key, _, value = override.partition("=")
-        if key.lstrip("+") not in ("experiment", "resume", "plugins"):
+        if key.lstrip("+") not in ("experiment", "hparams_search", "resume", "plugins"):
             parts.append(f"{short_key(key)}={value}")
     name = re.sub(r"[^\w.,=+-]", "_", ",".join(parts)) or "default"
     if len(name) <= MAX_LENGTH:

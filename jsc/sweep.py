@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jsc.command import CommandError, quoted
+from jsc.command import CommandError, fixed_and_swept, quoted
 from jsc.reporting.sweep_table import CSV_FILE, MARKDOWN_FILE, SweepRow, sweep_csv, sweep_markdown
 from jsc.results import (
     CHECKPOINT_FOLDER,
@@ -171,6 +171,15 @@ def read_plan(folder: Path) -> dict[str, Any] | None:
     return plan
 
 
+def swept_keys(folder: Path, params: Mapping[str, Any]) -> list[str]:
+    """The keys that the sweep in `folder` varies by its words or its sweeper's `params`; none where none has begun."""
+    plan = read_plan(folder)
+    if plan is None:
+        return []
+    _, swept = fixed_and_swept(plan["words"], params)
+    return [override.key_or_group for override in swept]
+
+
 def check_unchanged(folder: Path, jobs: Sequence[Job]) -> None:
     """Raises CommandError, naming the differences, if jobs that the folder holds were told something else."""
     plan = read_plan(folder)
@@ -206,10 +215,12 @@ def _same(a: Any, b: Any) -> bool:
 def resumed_words(folder: Path, further: Sequence[str]) -> list[str]:
     """The words that a sweep was started with, `further` ones in their places, and where it goes on.
 
-    Raises CommandError.
+    If another launcher is chosen the settings of the one before are dropped. Raises CommandError.
     """
     plan = read_plan(folder)
     recorded = [] if plan is None else [str(word) for word in plan["words"]]
+    if any(word.startswith("hydra/launcher=") and word not in recorded for word in further):
+        recorded = [word for word in recorded if not word.lstrip("+").startswith("hydra.launcher.")]
     has_overrides = any(not word.startswith("-") for word in further)
     if not folder.is_dir():
         raise CommandError(f"sweep.resume={folder}: there is no such folder; give that of a sweep")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from jsc.datasets.datamodule import Batch, Stretch
-from jsc.engine import CrossEntropy, count_dropout, set_dropout_step
+from jsc.engine import CrossEntropy, FusedTrainer, count_dropout, set_dropout_step
 from jsc.fused_loop import FusedSteps
 from jsc.schedule import Schedule
 
@@ -81,6 +81,7 @@ class JetClassifier(pl.LightningModule):
         self.num_jets_trained = 0  # by this process
         self.automatic_optimization = engine == "torch"
         self.fused: FusedSteps | None = None
+        self.scorer: FusedTrainer | None = None
 
     def forward(self, x_BF: Tensor) -> Tensor:
         """Logits [B, C]."""
@@ -163,8 +164,11 @@ class JetClassifier(pl.LightningModule):
 
     def _score(self, batch: Batch, scores: SplitScores, *, with_logits: bool) -> Tensor | None:
         x_BF, y_B = batch
-        if self.fused is not None:
-            evaluation = self.fused.evaluate(x_BF, y_B, with_logits=with_logits)
+        if not self.automatic_optimization:
+            if self.scorer is None:  # perhaps with no fit before: a run may be killed between its last epoch and its test
+                optimizer = self.make_optimizer(self.model.parameters())
+                self.scorer = FusedTrainer(self.model, optimizer, loss=CrossEntropy(), seed=self.seed)
+            evaluation = self.scorer.evaluate(x_BF.numpy(), y_B.numpy(), with_logits=with_logits)
             scores.update(evaluation.loss_sum, evaluation.num_correct, len(y_B))
             return None if evaluation.logits_NC is None else torch.from_numpy(evaluation.logits_NC)
         logits_BC: Tensor = self(x_BF)

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
@@ -19,13 +20,13 @@ from jsc import console
 from jsc.command import CommandError, JobFailed, check, compose, explained_errors, run_hydra
 from jsc.resume import check_unchanged, resumed_overrides
 from jsc.settings import TrainSettings
-from jsc.sweep import resumed_words
+from jsc.sweep import resumed_words, swept_keys
 
 log = logging.getLogger(__name__)
 
 
-def main(config: DictConfig) -> float | None:
-    """One run, or one job of a sweep; returns the validation loss for sweepers that search."""
+def main(config: DictConfig) -> float:
+    """One run, or one job of a sweep; returns the validation loss for sweepers that search, NaN if it diverged."""
     from jsc.training import train
 
     job = HydraConfig.get()
@@ -39,11 +40,18 @@ def main(config: DictConfig) -> float | None:
             folder=Path(job.runtime.output_dir),
             command=command_of(overrides),
             resume_from=Path(config.resume) if config.resume is not None else None,
+            varied=varied_keys(job),
         )
     except Exception as error:
         log.exception("The run failed.")
         raise JobFailed from error
-    return result.val_loss
+    return result.objective
+
+
+def varied_keys(job: HydraConf) -> list[str]:
+    """What the sweep of a job varies; for a run alone, what its command names."""
+    swept = swept_keys(Path(job.runtime.output_dir).parent, job.sweeper.get("params") or {})
+    return swept or [word.lstrip("+~").partition("=")[0] for word in job.overrides.task]
 
 
 def command_of(overrides: Sequence[str]) -> str:
@@ -66,6 +74,16 @@ def check_job(config: DictConfig) -> None:
     if config.resume is not None:
         check_unchanged(config, Path(config.resume))
     check_launcher(config)
+    check_search(config)
+
+
+def check_search(config: DictConfig) -> None:
+    """Without -m, a search has nobody to choose for it. Raises CommandError."""
+    sweeper, words = config.hydra.sweeper, list(config.hydra.overrides.task)
+    told = {word.partition("=")[0] for word in words}
+    open_keys = [key for key in sweeper.get("params") or {} if key not in told]
+    if sweeper._target_.startswith("hydra_plugins.jsc_search.") and open_keys:
+        raise CommandError(f"hparams_search: one run cannot choose {', '.join(open_keys)}: add -m to search")
 
 
 def check_launcher(config: DictConfig) -> None:

@@ -19,7 +19,7 @@ from jsc.assembly import build_task, build_trainer, choose_engine, import_plugin
 from jsc.checkpoint import load_weights, read_checkpoint
 from jsc.datasets import PreparedJets
 from jsc.datasets.datamodule import JetDataModule
-from jsc.hparams import hyper_parameters, register_run
+from jsc.hparams import hyper_parameters, register_end, register_run
 from jsc.interruption import StopOnSignal
 from jsc.models import num_parameters
 from jsc.recorder import EpochRecorder
@@ -143,8 +143,10 @@ def from_here(path: Path) -> str:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
-def train(settings: TrainSettings, *, folder: Path, command: str, resume_from: Path | None = None) -> RunResult:
-    """Train, test and record one run in `folder`.
+def train(
+    settings: TrainSettings, *, folder: Path, command: str, resume_from: Path | None = None, varied: Sequence[str] = ()
+) -> RunResult:
+    """Train, test and record one run in `folder`. `varied`: keys by which a reader tells it from others.
 
     Raises whatever ended it, KeyboardInterrupt included, after the record was written.
     """
@@ -160,10 +162,10 @@ def train(settings: TrainSettings, *, folder: Path, command: str, resume_from: P
             settings, uses_torch=run.task.automatic_optimization, folder=folder, callbacks=callbacks
         )
         for logger in trainer.loggers:
-            register_run(logger, hyper_parameters(settings))
+            register_run(logger, hyper_parameters(settings), varied)
         status = fit(run, run.jets, run.task, trainer, resume_from)
         if run.best_epoch() is not None:
-            test_best(run, run.jets, run.task, trainer.loggers)
+            test_best(run, run.jets, run.task, trainer.loggers, ended_well=status != "diverged")
     except KeyboardInterrupt:
         write_record(folder / RESULT_FILE, run.record("interrupted", "interrupted by its user"))
         log.warning("Interrupted. To go on: python -m jsc.train resume='%s'", from_here(folder))
@@ -222,7 +224,9 @@ def fit(run: Run, jets: PreparedJets, task: JetClassifier, trainer: pl.Trainer, 
     return "completed" if len(epochs) >= settings.trainer.max_epochs else "stopped_early"
 
 
-def test_best(run: Run, jets: PreparedJets, task: JetClassifier, loggers: Sequence[Logger]) -> None:
+def test_best(
+    run: Run, jets: PreparedJets, task: JetClassifier, loggers: Sequence[Logger], *, ended_well: bool
+) -> None:
     """Score the test split once, with the weights of the lowest validation loss."""
     load_weights(task.model, read_checkpoint(run.best_checkpoint).weights, run.best_checkpoint)
     run.test = score_model(
@@ -237,6 +241,8 @@ def test_best(run: Run, jets: PreparedJets, task: JetClassifier, loggers: Sequen
     scores = {"test_loss_epoch": run.test.test_loss, "test_acc_epoch": run.test.test_acc}
     for logger in loggers:
         logger.log_metrics(scores, step=run.epochs()[-1].step - 1)
+        if ended_well:
+            register_end(logger)
         logger.finalize("success")
     for warning in run.test.warnings:
         run.warn(warning)

@@ -1,6 +1,10 @@
 import logging
+import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +14,17 @@ from jsc.results import RunResult
 from jsc.settings import TrainSettings
 
 torch.set_num_threads(1)  # tests run side by side: threads of several would wait for each other's cores
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
 
 QUICK = ("trainer.max_epochs=2", "trainer.limit_train_batches=30", "dataset.batch_size=64")
 
@@ -38,3 +53,24 @@ def quick_run(tmp_path: Path) -> Callable[..., RunResult]:
         return train(settings, folder=folder, command="python -m jsc.train", resume_from=resume_from)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium without a window, with its logs kept."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium, of the extra `test`")
+    from selenium.webdriver.chrome.service import Service
+
+    binary = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    driver = shutil.which("chromedriver")
+    if binary is None or driver is None:
+        pytest.skip("needs Chromium and chromedriver (Debian: apt-get install chromium chromium-driver)")
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        options = webdriver.ChromeOptions()
+        options.binary_location = binary
+        for flag in (*FLAGS, f"--user-data-dir={profile}"):
+            options.add_argument(flag)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+        chromium = webdriver.Chrome(options=options, service=Service(driver, log_output=os.devnull))
+        yield chromium
+        chromium.quit()

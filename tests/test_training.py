@@ -181,6 +181,16 @@ def test_a_resumed_run_ends_where_an_undisturbed_one_does(
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_a_run_killed_before_its_test_scores_as_if_it_had_not_been(
+    quick_run: QuickRun, tmp_path: Path, engine: str
+) -> None:
+    whole = quick_run(f"engine={engine}")
+    (tmp_path / "run" / "result.json").unlink()
+    again = quick_run(f"engine={engine}", resume_from=tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert (again.test_loss, again.test_acc) == (whole.test_loss, whole.test_acc)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_ctrl_c_in_the_middle_of_an_epoch_loses_nothing(quick_run: QuickRun, tmp_path: Path, engine: str) -> None:
     common = [f"engine={engine}", "trainer.precision=64-true", "trainer.max_epochs=400", "callbacks.progress=null"]
     folder = tmp_path / "stopped"

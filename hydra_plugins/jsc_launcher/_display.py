@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from types import TracebackType
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -18,27 +17,25 @@ from jsc.sweep import Job, Sweep
 
 log = logging.getLogger(__name__)
 
+MAX_LINES = 20  # of running jobs; a cluster runs hundreds
+
 
 class Display:
-    """A context; `update` may be called at any time, `ended` once a job."""
+    """Shown from its making to `stop`; `update` may be called at any time, `ended` once a job."""
 
-    def __init__(self, sweep: Sweep, num_workers: int, *, num_done: int) -> None:
+    def __init__(self, sweep: Sweep, num_workers: int, *, num_jobs: int, num_done: int) -> None:
         self._sweep = sweep
         self._num_workers = num_workers
+        self._num_jobs = num_jobs  # a search's sweep holds those alone that are proposed so far
         self._num_done = num_done
         self._num_failed = 0
         self._seconds: list[float] = []  # of the jobs that ended here
         self._live = Live(console=Console(), transient=True, auto_refresh=False) if sys.stdout.isatty() else None
         self._drawn = 0.0
-
-    def __enter__(self) -> "Display":
         if self._live is not None:
             self._live.start()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def stop(self) -> None:
         if self._live is not None:
             self._live.stop()
 
@@ -58,7 +55,7 @@ class Display:
 
     def summary(self) -> str:
         """`12 of 32 done, 1 failed, about 40 s left`."""
-        parts = [f"{self._num_done} of {len(self._sweep.jobs)} done"]
+        parts = [f"{self._num_done} of {self._num_jobs} done"]
         if self._num_failed:
             parts.append(f"{self._num_failed} failed")
         left = self.seconds_left()
@@ -68,7 +65,7 @@ class Display:
 
     def seconds_left(self) -> float | None:
         """From the mean of the jobs that ended; None before the first and after the last."""
-        num_left = len(self._sweep.jobs) - self._num_done - self._num_failed
+        num_left = self._num_jobs - self._num_done - self._num_failed
         if not self._seconds or num_left <= 0:
             return None
         return sum(self._seconds) / len(self._seconds) * num_left / min(self._num_workers, num_left)
@@ -79,12 +76,14 @@ class Display:
             return
         self._drawn = time.monotonic()
         head = Table.grid(padding=(0, 1))
-        bar = ProgressBar(total=len(self._sweep.jobs), completed=self._num_done + self._num_failed, width=30)
+        bar = ProgressBar(total=self._num_jobs, completed=self._num_done + self._num_failed, width=30)
         head.add_row("sweep", bar, Text(f"{self.summary()}, {len(running)} running"))
         lines = Table.grid(padding=(0, 1))
-        for job in self._sweep.jobs:
-            if job.num in running:
-                lines.add_row("  " + job.folder.name, progress_of(job), duration(self._drawn - running[job.num]))
+        shown = [job for job in self._sweep.jobs if job.num in running][:MAX_LINES]
+        for job in shown:
+            lines.add_row("  " + job.folder.name, progress_of(job), duration(self._drawn - running[job.num]))
+        if len(running) > len(shown):
+            lines.add_row(f"  and {len(running) - len(shown)} more", "", "")
         self._live.update(Group(head, lines), refresh=True)
 
 

@@ -1,7 +1,9 @@
 """The launcher as Hydra sees it; what it does is in `_launch.py`, imported when a sweep starts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
 from hydra.core.config_store import ConfigStore
@@ -11,6 +13,9 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 if TYPE_CHECKING:
+    from hydra_plugins.jsc_launcher._groups import Layout
+    from hydra_plugins.jsc_launcher._runner import Place
+    from hydra_plugins.jsc_launcher._shift import Shift
     from jsc.sweep import Sweep
 
 ON_FAILURE = ("continue", "stop", "retry")
@@ -43,9 +48,11 @@ class JscLauncher(Launcher):
         self.hydra_context: HydraContext | None = None
         self.task_function: TaskFunction | None = None
         self.sweep: Sweep | None = None  # a sweeper may launch its jobs in several batches
+        self.shift: Shift | None = None  # and keep the workers from one to the next
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Raises CommandError on a setting out of its range."""
+        from hydra_plugins.jsc_launcher._composer import install_composer
         from jsc.command import CommandError
 
         if self.num_workers is not None and self.num_workers < 1:
@@ -57,6 +64,32 @@ class JscLauncher(Launcher):
         self.config = config
         self.hydra_context = hydra_context
         self.task_function = task_function
+        install_composer(hydra_context.config_loader)
+
+    def layout(self) -> "Layout":
+        """How many jobs run side by side, and where."""
+        from hydra_plugins.jsc_launcher._groups import Layout, num_cores
+
+        return Layout(num_workers=self.num_workers or num_cores())
+
+    @property
+    def num_side_by_side(self) -> int:
+        """Jobs that run at a time."""
+        return self.layout().num_side_by_side
+
+    def connect(self) -> "Callable[[Path], Place]":
+        """Find what runs jobs; with a sweep's folder that becomes a place. Raises CommandError."""
+        from functools import partial
+
+        from hydra_plugins.jsc_launcher._runner import here
+
+        return partial(here, self.layout())
+
+    def keep_crew(self, num_jobs: int) -> AbstractContextManager["Shift"]:
+        """Launches within this context share workers, one progress line over `num_jobs` and, at its end, a summary."""
+        from hydra_plugins.jsc_launcher._shift import open_shift
+
+        return open_shift(self, num_jobs)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """One JobReturn a job, in order."""

@@ -1,10 +1,7 @@
 """The HTML in a real browser: every figure loads, nothing overflows, no error, no request."""
 
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,37 +21,6 @@ from jsc.reporting.document import Document, Section, Table
 from jsc.reporting.page import to_html
 
 RunWriter = Callable[..., Path]
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator:
-    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium, of the extra `test`")
-    from selenium.webdriver.chrome.service import Service
-
-    binary = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    driver = shutil.which("chromedriver")
-    if binary is None or driver is None:
-        pytest.skip("needs Chromium and chromedriver (Debian: apt-get install chromium chromium-driver)")
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        options = webdriver.ChromeOptions()
-        options.binary_location = binary
-        for flag in (*FLAGS, f"--user-data-dir={profile}"):
-            options.add_argument(flag)
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-        chromium = webdriver.Chrome(options=options, service=Service(driver, log_output=os.devnull))
-        yield chromium
-        chromium.quit()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""Hydra's sweeper for jsc's searches: hparams_search=optuna."""
