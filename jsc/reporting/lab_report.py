@@ -28,7 +28,7 @@ from jsc.reporting.questions import (
     find_questions,
     group_by_data,
 )
-from jsc.reporting.references import LabTable, beside
+from jsc.reporting.references import LabTable, beside, introduction
 from jsc.reporting.runs import REPORT_FILE, SETTINGS_OF_RESULT, Run
 from jsc.reporting.tables import class_table, configuration_table, problem_table, table_csv, tests_of
 from jsc.reporting.wording import count, join, label, named, percent, score, shown
@@ -166,12 +166,13 @@ def _question(
             folded=len(question.configurations) > 30,
         )
     )
-    blocks += [beside(table, question) for table in lab_tables]
     findings = claims.curves(question, tolerances)
     said = [*claims.comparison(question, tolerances.confidence), *claims.cost(question), *claims.dead_classes(question)]
     said += findings.sentences
     if said:
         blocks.append(Bullets(tuple(said)))
+    if lab_tables:
+        blocks += [Paragraph(introduction(question)), *(beside(table, question) for table in lab_tables)]
     blocks += _figures(question, names, title)
     if findings.overfitted:
         shown_runs = findings.overfitted[:MAX_LOSS_CURVES]

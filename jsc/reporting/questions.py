@@ -1,13 +1,13 @@
 """What was varied, found from the runs: configurations (runs that differ in their seed alone) and their questions.
 
 A line is a set of configurations that differ in one setting, a plane one that differs in two and holds a full
-rectangle of values. One report asks each setting once, on its longest line, and each pair of settings once, on its
-fullest plane; of equals, the one with the lowest validation loss.
+rectangle of values, without the lines that cross it. One report asks each setting once, on its longest line, and each
+pair of settings once, on its fullest plane; of equals, the one with the lowest validation loss.
 """
 
 import itertools
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -227,7 +227,8 @@ def find_questions(configurations: Sequence[Configuration], data: DataIdentity |
             lines_asked.append(Question((name,), _sorted(line, (name,)), others=len(lines) - 1, data=data))
     for down, across in itertools.combinations(varied, 2):
         pair = (across, down)
-        planes = [plane for plane in _families(configurations, pair) if _holds_rectangle(plane, pair)]
+        planes = [_without_lines(plane, pair) for plane in _families(configurations, pair)]
+        planes = [plane for plane in planes if _holds_rectangle(plane, pair)]
         if planes:
             plane = max(planes, key=_rank)
             planes_asked.append(Question(pair, _sorted(plane, pair), others=len(planes) - 1, data=data))
@@ -262,6 +263,18 @@ def _holds_rectangle(plane: Sequence[Configuration], pair: tuple[str, str]) -> b
     for c in plane:
         columns[c.settings[pair[0]]].add(c.settings[pair[1]])
     return any(len(one & other) > 1 for one, other in itertools.combinations(columns.values(), 2))
+
+
+def _without_lines(plane: list[Configuration], pair: tuple[str, str]) -> list[Configuration]:
+    """The plane without the rows and columns of one value beside others of three or more.
+
+    Those belong to lines that cross it, and would leave it full of holes: of four learning rates by four batch sizes,
+    and six of each at one value of the other, the four by four stay.
+    """
+    counts = [Counter(c.settings[name] for c in plane) for name in pair]
+    crossed = [{value for value, n in count.items() if n == 1 and max(count.values()) > 2} for count in counts]
+    inside = [c for c in plane if not any(c.settings[name] in out for name, out in zip(pair, crossed, strict=True))]
+    return inside if len(inside) == len(plane) else _without_lines(inside, pair)
 
 
 def _with_other_budgets(

@@ -1,6 +1,7 @@
 """Run folders, read as they are found: whatever a folder lacks or holds damaged is kept as a sentence about it."""
 
 import glob
+import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ import yaml
 from jsc.results import (
     CHECKPOINT_FOLDER,
     METRICS_FILE,
+    PLAN_FILE,
     RESULT_FILE,
     TEST_FILE,
     EpochMetrics,
@@ -57,7 +59,7 @@ _NO_SETTING = {
     "seed",
     "resume",
 }
-_NO_SETTING_GROUPS = ("hydra", "logger", "plugins", "paths")
+_NO_SETTING_GROUPS = ("hydra", "logger", "plugins", "paths", "sweep")
 _NO_SETTING_ENDS = ("dirpath", "filename", "dir", "save_dir", "default_root_dir", "num_workers", "log_every_n_steps")
 
 
@@ -95,8 +97,9 @@ def is_finite(value: float | None) -> bool:
 def find_run_folders(patterns: Sequence[str]) -> list[Path]:
     """Every run folder at or under the given folders or glob patterns, each once, in order.
 
-    A folder is a run if it holds result.json, metrics.csv or .hydra/config.yaml, or if it stands empty-handed beside
-    such folders (a sweep's job that left nothing). Folders of reports are skipped. Raises NoRunError.
+    A folder is a run if it holds result.json, metrics.csv or .hydra/config.yaml, if it stands empty-handed beside such
+    folders (a sweep's job that left nothing), or if a sweep.json names it, whether it is there or not. Folders of
+    reports are skipped. Raises NoRunError.
     """
     found: dict[Path, None] = {}
     for pattern in patterns:
@@ -123,17 +126,24 @@ def _runs_under(path: Path) -> Iterator[Path]:
     if _holds_records(path):
         yield path
         return
-    children = sorted(
-        (child for child in path.iterdir() if child.is_dir() and not child.name.startswith(".")), key=_natural
-    )
-    children = [child for child in children if not (child / REPORT_FILE).exists()]
-    is_sweep = any(_holds_records(child) for child in children)
+    found = (child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
+    planned = _planned_folders(path)
+    children = sorted({*planned, *(child for child in found if not (child / REPORT_FILE).exists())}, key=_natural)
+    is_sweep = bool(planned) or any(_holds_records(child) for child in children)
     for child in children:
-        inner = list(_runs_under(child))
+        inner = list(_runs_under(child)) if child.is_dir() else []
         if inner or not is_sweep:
             yield from inner
         else:
             yield child
+
+
+def _planned_folders(sweep: Path) -> list[Path]:
+    """Those of the jobs in `sweep.json`; none where that is missing or damaged."""
+    try:
+        return [sweep / str(job["folder"]) for job in json.loads((sweep / PLAN_FILE).read_text())["jobs"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def _natural(path: Path) -> tuple[int, int, str]:
@@ -152,7 +162,11 @@ def read_run(folder: Path, *, name: str) -> Run:
     """Read one run folder; never raises for what is missing or damaged in it."""
     problems: list[str] = []
     if not _holds_records(folder):
-        problems.append("the folder holds no record: result.json, metrics.csv and .hydra/config.yaml are all missing")
+        problems.append(
+            "the folder holds no record: result.json, metrics.csv and .hydra/config.yaml are all missing"
+            if folder.is_dir()
+            else f"{PLAN_FILE} names this job, but there is no such folder: it was never started, or was taken away"
+        )
         return Run(
             folder=folder,
             name=name,

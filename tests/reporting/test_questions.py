@@ -59,6 +59,14 @@ def test_a_cross_is_two_lines_and_no_grid(ask: Ask) -> None:
     assert [len(q.configurations) for q in questions] == [3, 3, 2]
 
 
+def test_lines_that_cross_a_grid_are_no_part_of_it(ask: Ask) -> None:
+    plane = grid(lr=[0.1, 0.01, 0.001], batch_size=[64, 256])
+    lines = [*({"lr": lr} for lr in (1e-4, 1e-5)), *({"batch_size": b} for b in (32, 512, 1024))]
+    questions = ask(*plane, *lines)
+    assert varied(questions) == [("batch_size",), ("lr",), ("lr", "batch_size")]
+    assert [len(q.configurations) for q in questions] == [5, 5, 6]
+
+
 def test_networks_are_sorted_by_size(ask: Ask) -> None:
     (question,) = ask(*({"model": model} for model in ("jsc-mlp", "jsc-tiny", "jsc-medium")))
     assert question.names == ["jsc-tiny", "jsc-medium", "jsc-mlp"]

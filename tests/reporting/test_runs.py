@@ -31,6 +31,15 @@ def test_an_empty_job_is_found_and_a_report_is_not(tmp_path: Path, run_writer: R
     assert names(find_run_folders([str(tmp_path)]), tmp_path) == ["0_a", "1_b"]
 
 
+@pytest.mark.parametrize("plan", ["{", "[]", '{"jobs": [1]}', '{"jobs": [{"folder": "1_gone"}]}'])
+def test_a_job_that_is_planned_and_gone_is_found(tmp_path: Path, run_writer: RunWriter, plan: str) -> None:
+    run_writer(tmp_path / "0_a", max_epochs=1)
+    (tmp_path / "sweep.json").write_text(plan)
+    found = names(find_run_folders([str(tmp_path)]), tmp_path)
+    assert found == (["0_a", "1_gone"] if "gone" in plan else ["0_a"])
+    assert read(tmp_path / "1_gone").problems[0].startswith("sweep.json names this job, but there is no such folder")
+
+
 @pytest.mark.parametrize("path", ["nowhere", "no*where"])
 def test_a_path_without_runs_is_named(tmp_path: Path, path: str) -> None:
     with pytest.raises(NoRunError, match="no such folder"):
@@ -119,7 +128,9 @@ def test_an_empty_folder_is_a_run_that_left_nothing(tmp_path: Path) -> None:
 
 
 def test_options_leave_out_what_result_json_holds_and_paths(tmp_path: Path, run_writer: RunWriter) -> None:
-    run = read(run_writer(tmp_path / "run", options={"task.label_smoothing": 0.1, "logger.csv.flush": 3}))
+    run = read(
+        run_writer(tmp_path / "run", options={"task.label_smoothing": 0.1, "logger.csv.flush": 3, "sweep.name": "x"})
+    )
     assert run.options == {
         "task.label_smoothing": 0.1,
         "optimizer.betas": "[0.9, 0.999]",
