@@ -63,7 +63,7 @@ def make_report(
         for question in questions:
             tables = [table for table in lab_tables if set(table.varied) == set(question.varied)]
             sections.append(_question(question, where, tolerances, names, tables))
-        told = {id(c) for question in questions for c in question.configurations}
+        told = {tuple(c.settings.items()) for question in questions for c in question.configurations}
         if len(told) < len(configurations):
             sections.append(_all_configurations(configurations, where))
     faults = problem_table(runs)
@@ -213,8 +213,8 @@ def _setting_out(question: Question) -> str:
     repeats = sum(len(c.repeats) for c in question.configurations)
     if repeats:
         text += (
-            f" {count(repeats, 'run')} repeated a seed with the same settings; of each seed the latest run stands "
-            "here, because repeats of a seed are no independent values."
+            f" {count(repeats, 'run')} repeated a seed with the same settings; of each seed one stands here, from the "
+            "sweep that holds most of these or the latest, because repeats of a seed are no independent values."
         )
     differing = _differing_repeats(question)
     if differing:

@@ -9,7 +9,7 @@ import itertools
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from jsc.reporting.runs import SETTINGS_OF_RESULT, Run, Setting
 from jsc.reporting.sample import Sample, sample
@@ -33,13 +33,14 @@ class DataIdentity:
     def __str__(self) -> str:
         if self.sha256 is None:
             return f"{self.dataset} (never read)"
-        counts = f"{self.num_train:,} training, {self.num_val:,} validation and {self.num_test:,} test jets"
+        numbers = ("?" if n is None else f"{n:,}" for n in (self.num_train, self.num_val, self.num_test))
+        counts = "{} training, {} validation and {} test jets".format(*numbers)
         return f"{self.dataset} (variant {self.variant}; {counts}; SHA-256 {self.sha256[:8]})"
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """Runs with the same settings on the same data. `runs` holds one run a seed; `repeats` the older ones of a seed."""
+    """Runs with the same settings on the same data. `runs` holds one run a seed; `repeats` the others."""
 
     settings: Mapping[str, Setting]
     runs: tuple[Run, ...]
@@ -224,13 +225,14 @@ def find_questions(configurations: Sequence[Configuration], data: DataIdentity |
         if lines:
             line = _with_other_budgets(max(lines, key=_rank), configurations, name)
             asked |= {id(c) for c in line}
+            line = _from_one_sweep(line)
             lines_asked.append(Question((name,), _sorted(line, (name,)), others=len(lines) - 1, data=data))
     for down, across in itertools.combinations(varied, 2):
         pair = (across, down)
         planes = [_without_lines(plane, pair) for plane in _families(configurations, pair)]
         planes = [plane for plane in planes if _holds_rectangle(plane, pair)]
         if planes:
-            plane = max(planes, key=_rank)
+            plane = _from_one_sweep(max(planes, key=_rank))
             planes_asked.append(Question(pair, _sorted(plane, pair), others=len(planes) - 1, data=data))
     lines_asked.sort(key=lambda question: question.varied == ("model",))
     where = len(lines_asked) - (bool(lines_asked) and lines_asked[-1].varied == ("model",))
@@ -243,6 +245,20 @@ def find_questions(configurations: Sequence[Configuration], data: DataIdentity |
         else:
             questions.append(Question(together, _sorted(left, together), confounded=len(together) > 1, data=data))
     return questions
+
+
+def _from_one_sweep(configurations: Sequence[Configuration]) -> list[Configuration]:
+    """Of the repeats of a seed, those of the sweep that holds most of these configurations: their times compare."""
+    sweeps = Counter(run.folder.parent for c in configurations for run in (*c.runs, *c.repeats) if run.counts)
+    chosen = []
+    for c in configurations:
+        by_seed: dict[int, list[Run]] = defaultdict(list)
+        for run in (*c.repeats, *c.runs):  # the latest last: of equals, it stays
+            by_seed[_record(run).seed].append(run)
+        ordered = [sorted(by_seed[s], key=lambda r: (r.counts, sweeps[r.folder.parent])) for s in sorted(by_seed)]
+        runs, repeats = [seed[-1] for seed in ordered], [run for seed in ordered for run in seed[:-1]]
+        chosen.append(replace(c, runs=tuple(runs), repeats=tuple(repeats)))
+    return chosen
 
 
 def _families(configurations: Sequence[Configuration], settings: tuple[str, ...]) -> list[list[Configuration]]:

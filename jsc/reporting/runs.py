@@ -63,6 +63,17 @@ _NO_SETTING_GROUPS = ("hydra", "logger", "plugins", "paths", "sweep")
 _NO_SETTING_ENDS = ("dirpath", "filename", "dir", "save_dir", "default_root_dir", "num_workers", "log_every_n_steps")
 
 
+# What a damaged or edited record may break: fields with the least and the largest value that they can have.
+_RANGES = (
+    *((f"{split}_acc", 0.0, 1.0) for split in ("train", "val", "test")),
+    *((f"{split}_loss", 0.0, math.inf) for split in ("train", "val", "test")),
+    ("fit_seconds", 0.0, math.inf),
+    ("batch_size", 1, math.inf),
+    ("max_epochs", 1, math.inf),
+    ("epochs_run", 0, math.inf),
+)
+
+
 class NoRunError(ValueError):
     """The paths given hold no run; the message says what was looked for."""
 
@@ -184,6 +195,9 @@ def read_run(folder: Path, *, name: str) -> Run:
             epochs = tuple(read_metrics(folder))
         except ResultError as error:
             problems.append(f"{_without_folder(error, folder)} (its curves are left out)")
+        else:
+            if not epochs and state in ("completed", "stopped_early", "diverged"):
+                problems.append("metrics.csv holds no epoch: no curves")
     elif state != "failed":
         problems.append("metrics.csv is missing: no curves")
     test = _test(folder, problems, expected=state in ("completed", "stopped_early"))
@@ -217,7 +231,18 @@ def _result(folder: Path, problems: list[str]) -> tuple[RunResult | None, State]
     except ResultError as error:
         problems.append(f"{_without_folder(error, folder)} (its scores are not used)")
         return None, "unreadable"
+    impossible = [
+        f"{name}={getattr(result, name)}" for name, low, high in _RANGES if not _lies(result, name, low, high)
+    ]
+    if impossible:
+        problems.append(f"result.json holds what cannot be: {', '.join(impossible)} (its scores are not used)")
+        return None, "unreadable"
     return result, result.status
+
+
+def _lies(result: RunResult, name: str, low: float, high: float) -> bool:
+    value = getattr(result, name)
+    return not is_finite(value) or low <= value <= high
 
 
 def _test(folder: Path, problems: list[str], *, expected: bool) -> TestResult | None:
@@ -227,10 +252,26 @@ def _test(folder: Path, problems: list[str], *, expected: bool) -> TestResult | 
             problems.append("checkpoints/test.json is missing: no scores by class")
         return None
     try:
-        return read_test(path)
+        test = read_test(path)
     except ResultError as error:
         problems.append(f"{_without_folder(error, folder)} (no scores by class)")
         return None
+    if not _adds_up(test):
+        problems.append("checkpoints/test.json: its classes, confusion matrix and number of jets do not fit together")
+        return None
+    return test
+
+
+def _adds_up(test: TestResult) -> bool:
+    cells = [cell for row in test.confusion for cell in row]
+    num_classes = len(test.class_names)
+    return (
+        num_classes > 0
+        and [scores.name for scores in test.classes] == test.class_names
+        and [len(row) for row in test.confusion] == [num_classes] * num_classes
+        and all(cell >= 0 for cell in cells)
+        and sum(cells) == test.num_test
+    )
 
 
 def _check_scores(
@@ -277,6 +318,9 @@ def _options(folder: Path, problems: list[str]) -> dict[str, Setting]:
     except (OSError, yaml.YAMLError) as error:
         first_line = str(error).splitlines()[0]
         problems.append(f".hydra/config.yaml cannot be read: {first_line}")
+        return {}
+    if not isinstance(config, dict):
+        problems.append(".hydra/config.yaml cannot be read: it holds no keys")
         return {}
     return {key: value for key, value in _flatten(config, "") if _is_setting(key)}
 

@@ -125,6 +125,18 @@ def test_a_repeated_seed_counts_once_and_the_later_finished_one(ask: Ask) -> Non
     assert len(configuration.repeats) == 2
 
 
+def test_of_repeats_the_one_of_the_sweep_with_most_of_the_line_stands(tmp_path: Path, run_writer: RunWriter) -> None:
+    for batch_size in (64, 256, 1024):
+        run_writer(tmp_path / f"line/{batch_size}", batch_size=batch_size, max_epochs=2)
+    for model in ("jsc-tiny", "jsc-mlp"):
+        run_writer(tmp_path / f"later/{model}", model=model, max_epochs=2, started_at="2026-01-02T00:00:00")
+    runs = read_runs(sorted(tmp_path.glob("*/*")))
+    line, models = find_questions(find_configurations(runs))
+    assert {run.folder.parent.name for c in line.configurations for run in c.runs} == {"line"}
+    assert {run.folder.parent.name for c in models.configurations for run in c.runs} == {"later"}
+    assert [len(c.repeats) for c in line.configurations] == [0, 1, 0]
+
+
 def test_a_lone_run_asks_nothing(ask: Ask) -> None:
     (question,) = ask({})
     assert (question.varied, question.title) == ((), "One configuration: jsc-tiny")

@@ -75,7 +75,20 @@ def edit(path: Path, change) -> None:
             "unreadable",
             "x: Unexp",
         ),
+        (
+            "result.json",
+            lambda text: text.replace('"val_acc": 0', '"val_acc": 1'),
+            "unreadable",
+            "cannot be: val_acc=1.",
+        ),
+        (
+            "result.json",
+            lambda text: text.replace('"batch_size": 256', '"batch_size": 0'),
+            "unreadable",
+            "batch_size=0",
+        ),
         ("metrics.csv", None, "completed", "metrics.csv is missing: no curves"),
+        ("metrics.csv", lambda text: "", "completed", "metrics.csv holds no epoch: no curves"),
         ("metrics.csv", lambda text: text[:-60], "completed", "its curves are left out"),
         ("metrics.csv", lambda text: text.replace("\n3,", "\n3,,", 1), "completed", "its curves are left out"),
         (
@@ -88,12 +101,24 @@ def edit(path: Path, change) -> None:
         ("checkpoints/test.json", lambda text: text[:99], "completed", "no scores by class"),
         (
             "checkpoints/test.json",
+            lambda text: text.replace('"num_test": 2000', '"num_test": 7'),
+            "completed",
+            "fit together",
+        ),
+        (
+            "checkpoints/test.json",
             lambda text: text.replace('"test_acc": 0.', '"test_acc": 0.0'),
             "completed",
             "another checkpoint was tested since",
         ),
         (".hydra/config.yaml", None, "completed", ".hydra/config.yaml is missing"),
         (".hydra/config.yaml", lambda text: text + "\n}{", "completed", ".hydra/config.yaml cannot be read"),
+        (
+            ".hydra/config.yaml",
+            lambda text: "- a\n- b\n",
+            "completed",
+            ".hydra/config.yaml cannot be read: it holds no keys",
+        ),
     ],
 )
 def test_every_fault_is_said(
