@@ -73,9 +73,9 @@ def run_hydra(
         with explained_errors(config_name, arguments.overrides):
             for overrides in job_variants(config_name, arguments):
                 check_job(compose(config_name, overrides, config_dir=arguments.config_dir))
-        os.environ["HYDRA_FULL_ERROR"] = "1"  # lets a job's own error through to us
     try:
-        hydra_main()
+        with contextlib.nullcontext() if any(only_asks) else _errors_let_through():
+            hydra_main()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except JobFailed:
@@ -87,6 +87,17 @@ def run_hydra(
         traceback.print_exc()
         sys.exit(FAILED)
     sys.exit(DONE)
+
+
+@contextlib.contextmanager
+def _errors_let_through() -> Iterator[None]:
+    """Within this context a job's own error comes through Hydra, which else makes a message of it and exits."""
+    before = os.environ.get("HYDRA_FULL_ERROR", "0")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        os.environ["HYDRA_FULL_ERROR"] = before
 
 
 def shows_full_error() -> bool:

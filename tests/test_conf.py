@@ -100,7 +100,7 @@ EXPERIMENTS = {
     "learning_rate": {"optimizer.lr": [1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6]},
     "max_epochs": {"trainer.max_epochs": [1, 5, 10, 20, 50, 100, 150, 200]},
     "lr_x_batch_size": {"optimizer.lr": [1e-1, 1e-2, 1e-3, 1e-4], "dataset.batch_size": [64, 128, 256, 512]},
-    "ten_times": {"model.name": ["jsc-tiny", "jsc-my", "jsc-medium", "jsc-tiny-x10"], "seed": [0, 1, 2]},
+    "ten_times": {"model.name": ["jsc-tiny", "jsc-my", "jsc-medium", "jsc-tiny-x10", "jsc-test"], "seed": [0, 1, 2]},
 }
 
 
