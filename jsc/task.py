@@ -165,7 +165,9 @@ class JetClassifier(pl.LightningModule):
     def _score(self, batch: Batch, scores: SplitScores, *, with_logits: bool) -> Tensor | None:
         x_BF, y_B = batch
         if not self.automatic_optimization:
-            if self.scorer is None:  # perhaps with no fit before: a run may be killed between its last epoch and its test
+            if (
+                self.scorer is None
+            ):  # perhaps with no fit before: a run may be killed between its last epoch and its test
                 optimizer = self.make_optimizer(self.model.parameters())
                 self.scorer = FusedTrainer(self.model, optimizer, loss=CrossEntropy(), seed=self.seed)
             evaluation = self.scorer.evaluate(x_BF.numpy(), y_B.numpy(), with_logits=with_logits)

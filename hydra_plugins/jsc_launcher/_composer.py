@@ -23,12 +23,13 @@ class Composer:
     _whole: Callable[[DictConfig, list[str]], DictConfig]
     _group_options: Callable[[str], list[str]]
     _composed: dict[tuple[str, ...], bytes] = field(default_factory=dict)
-    _is_group: dict[str, bool] = field(default_factory=dict)
+    _parsed: dict[str, tuple[Override, bool]] = field(default_factory=dict)  # by word; whether it is a plain value
 
     def compose(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> DictConfig:
-        overrides = OverridesParser.create().parse_overrides(list(sweep_overrides))
-        values = [override for override in overrides if self._is_value(override)]
-        kind = tuple(self._key(o) if o in values else str(o.input_line) for o in overrides)
+        parsed = [self._parse(word) for word in sweep_overrides]
+        overrides = [override for override, _ in parsed]
+        values = [override for override, is_value in parsed if is_value]
+        kind = tuple(str(o.get_key_element()) if is_value else str(o.input_line) for o, is_value in parsed)
         if kind in self._composed:
             config = pickle.loads(self._composed[kind])
             try:
@@ -43,21 +44,20 @@ class Composer:
         self._composed[kind] = pickle.dumps(config)
         return config
 
-    @staticmethod
-    def _key(override: Override) -> str:
-        return str(override.get_key_element())
+    def _parse(self, word: str) -> tuple[Override, bool]:
+        if word not in self._parsed:
+            (override,) = OverridesParser.create().parse_overrides([word])
+            self._parsed[word] = override, self._is_value(override)
+        return self._parsed[word]
 
     def _is_value(self, override: Override) -> bool:
         """Whether it gives one key of the job's one plain value, and chooses no file of conf/."""
-        key = override.key_or_group
         plain = override.type in (OverrideType.CHANGE, OverrideType.ADD) and isinstance(
             override.value(), (bool, int, float, str, QuotedString, type(None))
         )
         if not plain or override.package is not None or override.is_hydra_override():
             return False
-        if key not in self._is_group:
-            self._is_group[key] = bool(self._group_options(key))
-        return not self._is_group[key]
+        return not self._group_options(override.key_or_group)
 
 
 def install_composer(loader: ConfigLoader) -> None:

@@ -46,9 +46,8 @@ def dry_run(folder: Path, jobs: Sequence[Job], settings: Sequence[TrainSettings]
         "here. Nothing was trained.",
         len(jobs), duration(sum(seconds[num] for num in waiting)), duration(in_all), _machines(layout, groups),
     )  # fmt: skip
-    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {
-        "multirun.yaml"
-    }:  # the sweeper's, before it asked
+    of_sweeper = {"multirun.yaml"}  # written before it asked
+    if folder.is_dir() and {path.name for path in folder.iterdir()} <= of_sweeper:
         (folder / "multirun.yaml").unlink(missing_ok=True)
         folder.rmdir()
 

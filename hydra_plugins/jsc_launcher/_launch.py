@@ -70,7 +70,7 @@ def _hydra_config(config: DictConfig) -> Iterator[None]:
     """`${hydra:...}` resolves to this configuration's."""
     holder = HydraConfig.instance()
     before = holder.cfg
-    holder.cfg = config  # set_config() would copy it
+    holder.cfg = config  # type: ignore[assignment]  # as set_config() has it, without its copy
     try:
         yield
     finally:

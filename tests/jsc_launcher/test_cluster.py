@@ -1,5 +1,6 @@
 """The head of a sweep on a cluster, without one: what its tasks would write is written by the tests."""
 
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,7 +25,7 @@ from jsc.settings import TrainSettings
 from jsc.sweep import Job
 from jsc.train import main
 from tests.conftest import settings_of
-from tests.jsc_launcher.conftest import QUICK, SweepCommand
+from tests.jsc_launcher.conftest import SweepCommand
 from tests.reporting.conftest import write_run
 
 
@@ -288,10 +289,16 @@ def test_without_slurm_there_is_a_word_on_where_to_start(
 
 
 @pytest.mark.slow
-def test_a_dry_run_shows_the_tasks_of_the_documentations_sweep(
-    sweep_command: SweepCommand, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+def test_the_documentations_thousand_runs_are_20_tasks_of_50(
+    sweep_command: SweepCommand, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["hydra.launcher.num_tasks=4", "hydra.launcher.cpus_per_task=3", "sweep.dry_run=true"]
-    assert sweep_command("-m", *QUICK, "seed=range(10)", SLURM, *words) == 0
+    text = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text()
+    section = text.partition("### A thousand runs on 20 nodes\n")[2]
+    command = section.partition("    python -m jsc.train ")[2].partition("\n\n")[0]
+    assert sweep_command(*shlex.split(command.replace("\\\n", " ")), "trainer.limit_train_batches=30") == 0
     output = capfd.readouterr().out
-    assert "in 4 tasks of 2 to 3 jobs, 4 at once with 3 workers each" in output
+    assert "1000 jobs" in output
+    assert "in 20 tasks of 50 jobs, 20 at once with 25 workers each" in output
+    rows = [line.split("│") for line in output.splitlines() if line.startswith("│")]
+    of_task_7 = [row[2] for row in rows if row[4].strip() == "7"]
+    assert sum("batch_size=64" in folder for folder in of_task_7) == 10

@@ -65,7 +65,12 @@ def test_what_fails_or_diverges_is_pruned_and_the_search_goes_on(
     sweep_command: SweepCommand, moody: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     space = ["+model.options.mood=good,bad", "optimizer.lr=tag(log,interval(1e-3,1e35))", "dataset.batch_size=64"]
-    numbers = ["optimizer=sgd", "hydra.sweeper.num_trials=8", "hydra.sweeper.num_startup_trials=8", "hydra.launcher.num_workers=2"]
+    numbers = [
+        "optimizer=sgd",
+        "hydra.sweeper.num_trials=8",
+        "hydra.sweeper.num_startup_trials=8",
+        "hydra.launcher.num_workers=2",
+    ]
     assert sweep_command("-m", "hparams_search=optuna", *moody, *space, *numbers, "hydra.sweep.dir=s") == 0
     output = capfd.readouterr().out
     rows, told = table(tmp_path / "s"), trials(tmp_path / "s")
