@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from jsc.assembly import build_schedule, build_trainer, choose_engine
-from jsc.command import CONFIG_FOLDER, check, compose, job_variants
+from jsc.command import CONFIG_FOLDER, check, job_variants
 from jsc.construction import construct
 from jsc.models import build_model, find_model
 from jsc.settings import TrainSettings
@@ -110,7 +110,7 @@ def test_experiments_vary_what_they_say_and_nothing_else(choice: str) -> None:
     assert first_line == "# @package _global_"
     assert f"python -m jsc.train -m experiment={choice}" in question
     arguments = argparse.Namespace(multirun=True, overrides=[f"experiment={choice}"], config_dir=None)
-    jobs = [compose("train", overrides) for overrides in job_variants("train", arguments)]
+    jobs = list(job_variants("train", arguments))
     expected = EXPERIMENTS[choice]
     for job in jobs:
         check(job, TrainSettings)
