@@ -179,14 +179,14 @@ def job_variants(config_name: str, arguments: argparse.Namespace) -> Iterator[Di
 def fixed_and_swept(
     words: Sequence[str], params: Mapping[str, Any], config_loader: ConfigLoader | None = None
 ) -> tuple[list[str], list[Override]]:
-    """What `words` and the sweeper's `params` hold fixed, as typed, and what they vary. A word goes before a param.
+    """What `words` and the sweeper's `params` hold fixed, as typed, and what they vary.
 
-    `config_loader`: knows what a glob(...) stands for.
+    The last word for a key counts, and a param where there is none. `config_loader` knows what glob(...) stands for.
     """
     parse = OverridesParser.create(config_loader=config_loader).parse_overrides
-    overrides = parse(list(words))
-    told = {o.get_key_element() for o in overrides}
-    overrides += [o for o in parse([f"{k}={v}" for k, v in params.items()]) if o.get_key_element() not in told]
+    told = {o.get_key_element(): o for o in parse(list(words))}
+    defaults = {o.get_key_element(): o for o in parse([f"{key}={value}" for key, value in params.items()])}
+    overrides = (told | {key: o for key, o in defaults.items() if key not in told}).values()
     fixed = [str(o.input_line) for o in overrides if not o.is_sweep_override()]
     return fixed, [o for o in overrides if o.is_sweep_override()]
 

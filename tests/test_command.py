@@ -63,6 +63,14 @@ def test_the_traceback_is_shown_on_request(monkeypatch: pytest.MonkeyPatch, caps
         ("seed=1", [["seed=1"]]),
         ("-m seed=1 optimizer.lr=0.1,0.2", [["seed=1", "optimizer.lr=0.1"], ["seed=1", "optimizer.lr=0.2"]]),
         ("-m a=1,2 b=3,4", [["a=1", "b=3"], ["a=2", "b=3"], ["a=1", "b=4"]]),
+        ("-m seed=1 seed=4 optimizer.lr=0.1 optimizer.lr=0.2,0.3", [["seed=4", f"optimizer.lr=0.{i}"] for i in (2, 3)]),
+        (
+            "-m hparams_search=optuna optimizer.lr=interval(0.1,1) dataset.batch_size=64 scheduler=none",
+            [
+                ["hparams_search=optuna", "dataset.batch_size=64", "scheduler=none", f"optimizer.lr={r}"]
+                for r in (0.1, 1.0)
+            ],
+        ),
         ("-m seed=range(0,3)", [["seed=0"], ["seed=1"], ["seed=2"]]),
         (
             "-m experiment=lr_x_batch_size optimizer.lr=0.5",
