@@ -25,6 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel
 
 import jsc.run_names  # noqa: F401  # registers the resolvers that conf/train.yaml uses
+from jsc.composer import Composer
 from jsc.explanation import explain
 
 DONE, FAILED, WRONG_COMMAND, INTERRUPTED = 0, 1, 2, 130
@@ -71,11 +72,11 @@ def run_hydra(
     only_asks = (arguments.help, arguments.hydra_help, arguments.cfg, arguments.shell_completion, arguments.info)
     if not any(only_asks):
         with explained_errors(config_name, arguments.overrides):
-            for overrides in job_variants(config_name, arguments):
-                check_job(compose(config_name, overrides, config_dir=arguments.config_dir))
-        os.environ["HYDRA_FULL_ERROR"] = "1"  # lets a job's own error through to us
+            for config in job_variants(config_name, arguments):
+                check_job(config)
     try:
-        hydra_main()
+        with contextlib.nullcontext() if any(only_asks) else _errors_let_through():
+            hydra_main()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except JobFailed:
@@ -87,6 +88,17 @@ def run_hydra(
         traceback.print_exc()
         sys.exit(FAILED)
     sys.exit(DONE)
+
+
+@contextlib.contextmanager
+def _errors_let_through() -> Iterator[None]:
+    """Within this context a job's own error comes through Hydra, which else makes a message of it and exits."""
+    before = os.environ.get("HYDRA_FULL_ERROR", "0")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        os.environ["HYDRA_FULL_ERROR"] = before
 
 
 def shows_full_error() -> bool:
@@ -138,23 +150,30 @@ def plain_value(config: DictConfig, key: str) -> Any:
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
-def job_variants(config_name: str, arguments: argparse.Namespace) -> Iterator[list[str]]:
-    """Overrides of as many jobs as it takes to see every value of a sweep once, each beside the others' first."""
+def job_variants(config_name: str, arguments: argparse.Namespace) -> Iterator[DictConfig]:
+    """As many jobs as it takes to see every value of a sweep once, each beside the others' first."""
+
+    def compose_whole(words: list[str]) -> DictConfig:
+        return compose(config_name, words, config_dir=arguments.config_dir)
+
     if not arguments.multirun:
-        yield list(arguments.overrides)
+        yield compose_whole(arguments.overrides)
         return
     told, _ = fixed_and_swept(arguments.overrides, {})
-    sweeper = compose(config_name, told, config_dir=arguments.config_dir).hydra.sweeper
-    fixed, swept = fixed_and_swept(arguments.overrides, sweeper.get("params") or {})
+    config = compose_whole(told)
+    fixed, swept = fixed_and_swept(arguments.overrides, config.hydra.sweeper.get("params") or {})
     for override in swept:
-        if override.is_interval_sweep() and sweeper._target_.endswith(".BasicSweeper"):
+        if override.is_interval_sweep() and config.hydra.sweeper._target_.endswith(".BasicSweeper"):
             raise CommandError(f"{override.input_line}: an interval is searched, not swept: add hparams_search=optuna")
+    groups = config.hydra.runtime.choices
+    # Any other word without a dot may be a group of the user's own.
+    composer = Composer(compose_whole, lambda key: key in groups or ("." not in key and key not in config))
     choices = [values_of(o) for o in swept]
     first = [c[0] for c in choices if c]
-    yield fixed + first
+    yield composer(fixed + first)
     for index, values in enumerate(c for c in choices if c):
         for value in values[1:]:
-            yield fixed + first[:index] + [value] + first[index + 1 :]
+            yield composer(fixed + first[:index] + [value] + first[index + 1 :])
 
 
 def fixed_and_swept(
@@ -185,9 +204,16 @@ def values_of(override: Override) -> list[str]:
 def quote_path(override: str) -> str:
     """Take a value that names an existing file or folder literally: run folders bear '=' and ',' in their names."""
     key, is_assignment, value = override.partition("=")
-    if is_assignment and value and not value.startswith(("'", '"')) and Path(value).exists():
+    if is_assignment and value and not value.startswith(("'", '"')) and _exists(value):
         return f"{key}={quoted(value)}"
     return override
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except OSError:  # a list of values may be longer than a name can be
+        return False
 
 
 def quoted(value: str) -> str:

@@ -14,7 +14,9 @@ class Interrupted(KeyboardInterrupt):
 
 
 class StopOnSignal(Checkpoint):
-    """Finishes the batch under way, saves `last.ckpt`, and raises Interrupted. A second signal stops at once.
+    """Finishes the batch under way, saves `last.ckpt`, and raises Interrupted. A second Ctrl-C stops at once.
+
+    SIGTERM comes from programs, more than once from some (Slurm), and the first is enough.
 
     It is a Checkpoint because Lightning calls those at an epoch's very end; it goes behind the EpochRecorder.
     """
@@ -31,7 +33,7 @@ class StopOnSignal(Checkpoint):
             self._handlers[number] = signal.signal(number, self._receive)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
+        if self.received is not None and number == signal.SIGINT:
             self._restore()
             raise KeyboardInterrupt
         self.received = number

@@ -13,3 +13,5 @@ def quieten_lightning() -> None:
     # Points of the step tags are counted over the whole fit, so a short epoch does not lose them.
     warnings.filterwarnings("ignore", message="The number of training batches .* is smaller than the logging interval")
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+    # On a cluster's login node a run is meant to be there, and our tasks use srun themselves.
+    warnings.filterwarnings("ignore", message="The `srun` command is available on your system but is not used")

@@ -61,12 +61,18 @@ def _draws_nothing(settings: TrainSettings) -> bool:
     from jsc.assembly import build_network, import_plugins, jets_of
     from jsc.engine import CannotLower, lower
 
-    import_plugins(settings.plugins)
-    try:
-        lower(build_network(settings.model, jets_of(settings.dataset)))
-    except CannotLower:
-        return False
-    return True
+    key = repr((settings.model, settings.dataset, settings.plugins))
+    if key not in _known_to_draw_nothing:  # of a thousand jobs most have the same network
+        import_plugins(settings.plugins)
+        try:
+            lower(build_network(settings.model, jets_of(settings.dataset)))
+            _known_to_draw_nothing[key] = True
+        except CannotLower:
+            _known_to_draw_nothing[key] = False
+    return _known_to_draw_nothing[key]
+
+
+_known_to_draw_nothing: dict[str, bool] = {}
 
 
 def shorter_run(folders: Sequence[Path], max_epochs: int) -> Path | None:

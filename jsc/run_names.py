@@ -39,9 +39,11 @@ def sweep_name(experiment: str | None, overrides: Sequence[str]) -> str:
 
     Each job asks again, with its own overrides; they get the name that the sweep got.
     """
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
-    swept = "_x_".join(short_key(o.get_key_element()) for o in parsed if o.is_sweep_override())
-    return _names_of_sweeps.setdefault(run_id(), experiment or swept or "sweep")
+    if run_id() not in _names_of_sweeps:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        swept = "_x_".join(short_key(o.get_key_element()) for o in parsed if o.is_sweep_override())
+        _names_of_sweeps[run_id()] = experiment or swept or "sweep"
+    return _names_of_sweeps[run_id()]
 
 
 def short_key(key: str) -> str:

@@ -21,6 +21,7 @@ from jsc.results import (
     CHECKPOINT_FOLDER,
     LAST_CHECKPOINT,
     METRICS_FILE,
+    PLAN_FILE,
     RESULT_FILE,
     ResultError,
     RunResult,
@@ -28,7 +29,6 @@ from jsc.results import (
     write_atomically,
 )
 
-PLAN_FILE = "sweep.json"
 FINISHED = ("completed", "stopped_early", "diverged")
 _MISSING = "(nothing)"
 
@@ -143,7 +143,9 @@ class Sweep:
         """Write `sweep.csv` and `sweep.md`."""
         rows = self.rows()
         write_atomically(self.folder / CSV_FILE, sweep_csv(rows))
-        write_atomically(self.folder / MARKDOWN_FILE, sweep_markdown(rows, self.folder.parent.name))
+        write_atomically(
+            self.folder / MARKDOWN_FILE, sweep_markdown(rows, f"{self.folder.parent.name}/{self.folder.name}")
+        )
         return rows
 
 
@@ -215,10 +217,12 @@ def _same(a: Any, b: Any) -> bool:
 def resumed_words(folder: Path, further: Sequence[str]) -> list[str]:
     """The words that a sweep was started with, `further` ones in their places, and where it goes on.
 
-    Raises CommandError.
+    If another launcher is chosen the settings of the one before are dropped. Raises CommandError.
     """
     plan = read_plan(folder)
     recorded = [] if plan is None else [str(word) for word in plan["words"]]
+    if any(word.startswith("hydra/launcher=") and word not in recorded for word in further):
+        recorded = [word for word in recorded if not word.lstrip("+").startswith("hydra.launcher.")]
     has_overrides = any(not word.startswith("-") for word in further)
     if not folder.is_dir():
         raise CommandError(f"sweep.resume={folder}: there is no such folder; give that of a sweep")

@@ -86,7 +86,7 @@ def test_every_value_of_a_sweep_is_checked_once(command: str, jobs: list[list[st
     arguments = argparse.Namespace(multirun="-m" in words, overrides=[w for w in words if w != "-m"], config_dir=None)
     if "a=1,2" in words:
         arguments.overrides = [w.replace("a=", "+a=").replace("b=", "+b=") for w in arguments.overrides]
-    found = [[o.lstrip("+") for o in job] for job in job_variants("train", arguments)]
+    found = [[o.lstrip("+") for o in job.hydra.overrides.task] for job in job_variants("train", arguments)]
     assert found == jobs
 
 

@@ -93,7 +93,7 @@ EXPERIMENTS = {
     "python -m jsc.train -m experiment=learning_rate": 6,
     "python -m jsc.train -m experiment=max_epochs": 8,
     "python -m jsc.train -m experiment=lr_x_batch_size": 16,
-    "python -m jsc.train -m experiment=ten_times": 12,
+    "python -m jsc.train -m experiment=ten_times": 15,
 }
 
 

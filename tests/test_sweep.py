@@ -57,6 +57,14 @@ def test_resuming_repeats_the_words_in_their_order(tmp_path: Path, jobs: list[Jo
     assert "it\\'s,=odd" in words[5]
 
 
+def test_another_launcher_does_not_get_the_settings_of_the_one_before(tmp_path: Path, jobs: list[Job]) -> None:
+    begun = ["hydra/launcher=submitit_slurm", "hydra.launcher.num_tasks=20", "lr=1,2", "hydra.launcher.num_workers=2"]
+    Sweep(tmp_path, begun).add(jobs, resumes=False)
+    words = resumed_words(tmp_path, ["hydra/launcher=jsc", "hydra.launcher.num_workers=8"])
+    assert words[1:4] == ["hydra/launcher=jsc", "lr=1,2", "hydra.launcher.num_workers=8"]
+    assert resumed_words(tmp_path, ["hydra/launcher=submitit_slurm"])[1:5] == begun
+
+
 @pytest.mark.parametrize(("name", "message"), [("nowhere", "no such folder"), ("empty", "start the sweep anew")])
 def test_what_is_no_sweep_is_not_resumed(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "empty").mkdir()

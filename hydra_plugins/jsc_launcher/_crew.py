@@ -72,7 +72,7 @@ class Crew:
         ours, theirs = context.Pipe()
         # Not a daemon: a job may start processes of its own (trainer=ddp). It ends when the pipe closes.
         process = context.Process(target=work, args=(theirs,), name=f"jsc-worker-{slot}")
-        with _ignored_interrupt(), _environment(gpu_of(slot, self.gpus)):
+        with _ignored_signals(), _environment(gpu_of(slot, self.gpus)):
             process.start()
         theirs.close()
         with suppress(ConnectionError):
@@ -118,11 +118,6 @@ class Crew:
         self._workers.clear()
 
 
-def num_cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def gpu_of(slot: Slot, gpus: Sequence[str]) -> dict[str, str]:
     """The environment that shows a worker its one GPU; worker 0 gets the first, and so on around."""
     return {"CUDA_VISIBLE_DEVICES": gpus[slot % len(gpus)]} if gpus else {}
@@ -146,13 +141,15 @@ def _death(process: SpawnProcess) -> str:
 
 
 @contextmanager
-def _ignored_interrupt() -> Iterator[None]:
-    """Processes started here ignore Ctrl-C from their first moment."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _ignored_signals() -> Iterator[None]:
+    """Processes started here ignore Ctrl-C from their first moment, and what Slurm sends before a time limit."""
+    numbers = (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -17,6 +17,8 @@ from jsc.sweep import Job, Sweep
 
 log = logging.getLogger(__name__)
 
+MAX_LINES = 20  # of running jobs; a cluster runs hundreds
+
 
 class Display:
     """Shown from its making to `stop`; `update` may be called at any time, `ended` once a job."""
@@ -77,9 +79,11 @@ class Display:
         bar = ProgressBar(total=self._num_jobs, completed=self._num_done + self._num_failed, width=30)
         head.add_row("sweep", bar, Text(f"{self.summary()}, {len(running)} running"))
         lines = Table.grid(padding=(0, 1))
-        for job in self._sweep.jobs:
-            if job.num in running:
-                lines.add_row("  " + job.folder.name, progress_of(job), duration(self._drawn - running[job.num]))
+        shown = [job for job in self._sweep.jobs if job.num in running][:MAX_LINES]
+        for job in shown:
+            lines.add_row("  " + job.folder.name, progress_of(job), duration(self._drawn - running[job.num]))
+        if len(running) > len(shown):
+            lines.add_row(f"  and {len(running) - len(shown)} more", "", "")
         self._live.update(Group(head, lines), refresh=True)
 
 

@@ -5,49 +5,71 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hydra_plugins.jsc_launcher._display import duration
+from hydra_plugins.jsc_launcher._groups import Layout, epoch_kind, epochs_to_train, split
 from jsc import console
 from jsc.prefix import share_key
 from jsc.results import read_metrics
 from jsc.settings import TrainSettings
 from jsc.sweep import Job, check_folders
 
+if TYPE_CHECKING:
+    from hydra_plugins.jsc_launcher.jsc_launcher import JscLauncher
+
 log = logging.getLogger(__name__)
 
 
-def dry_run(folder: Path, jobs: Sequence[Job], settings: Sequence[TrainSettings], *, num_workers: int) -> None:
+def dry_run(folder: Path, jobs: Sequence[Job], settings: Sequence[TrainSettings], launcher: "JscLauncher") -> None:
     """Print the plan and leave nothing behind."""
     check_folders(jobs)
-    seconds = [epoch_seconds(s) * epochs for s, epochs in zip(settings, epochs_to_train(settings), strict=True)]
-    rows = [
-        (job.num, job.folder.name, "done" if job.is_finished() else duration(time) if time >= 1 else f"{time:.2f} s")
-        for job, time in zip(jobs, seconds, strict=True)
-    ]
-    left = sum(time for job, time in zip(jobs, seconds, strict=True) if not job.is_finished())
-    log.info(console.table(f"Jobs in {os.path.relpath(folder)}", ("job", "folder", "training"), rows))
+    layout = launcher.layout()
+    by_num = {job.num: s for job, s in zip(jobs, settings, strict=True)}
+    keys = {num: share_key(s) if launcher.share_prefixes else None for num, s in by_num.items()}
+    epochs = epochs_to_train(by_num, keys)
+    seconds = {num: epoch_seconds(s) * epochs[num] for num, s in by_num.items()}
+    waiting = [job.num for job in jobs if not job.is_finished()]
+    groups = split(waiting, layout.num_tasks or 1, by_num, keys)
+    task_of = {num: task for task, group in enumerate(groups) for num in group}
+    rows: list[tuple[object, ...]] = []
+    for job in jobs:
+        shown = duration(seconds[job.num]) if seconds[job.num] >= 1 else f"{seconds[job.num]:.2f} s"
+        row = (job.num, job.folder.name, shown if job.num in task_of else "done")
+        rows.append((*row, task_of.get(job.num)) if layout.num_tasks else row)
+    columns = ("job", "folder", "training", "task") if layout.num_tasks else ("job", "folder", "training")
+    log.info(console.table(f"Jobs in {os.path.relpath(folder)}", columns, rows))
+    left = [sum(seconds[num] for num in group) / min(layout.num_workers, len(group)) for group in groups]
+    in_all = makespan(left, layout.num_at_once)
     log.info(
-        "%d jobs, %s of training on one core, about %s on %d; from one measured epoch of each network and batch size. "
-        "Nothing was trained.",
-        len(jobs), duration(left), duration(left / min(num_workers, len(jobs))), min(num_workers, len(jobs)),
+        "%d jobs, %s of training on one core, about %s %s; from one epoch of each network and batch size, measured "
+        "here. Nothing was trained.",
+        len(jobs), duration(sum(seconds[num] for num in waiting)), duration(in_all), _machines(layout, groups),
     )  # fmt: skip
-    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {
-        "multirun.yaml"
-    }:  # the sweeper's, before it asked
+    of_sweeper = {"multirun.yaml"}  # written before it asked
+    if folder.is_dir() and {path.name for path in folder.iterdir()} <= of_sweeper:
         (folder / "multirun.yaml").unlink(missing_ok=True)
         folder.rmdir()
 
 
-def epochs_to_train(settings: Sequence[TrainSettings]) -> list[int]:
-    """Each job's epochs, less those that it takes over from a shorter one."""
-    trained: dict[str, int] = {}
-    epochs = [0] * len(settings)
-    for i in sorted(range(len(settings)), key=lambda i: settings[i].trainer.max_epochs):
-        length, key = settings[i].trainer.max_epochs, share_key(settings[i])
-        epochs[i] = length - (trained.get(key, 0) if key is not None else 0)
-        if key is not None:
-            trained[key] = length
-    return epochs
+def _machines(layout: Layout, groups: Sequence[Sequence[int]]) -> str:
+    if not layout.num_tasks:
+        return f"on {min(layout.num_workers, max(map(len, groups), default=1))}"
+    sizes = sorted({len(group) for group in groups}) or [0]
+    size = f"{sizes[0]}" if sizes[0] == sizes[-1] else f"{sizes[0]} to {sizes[-1]}"
+    return (
+        f"in {len(groups)} tasks of {size} jobs, {min(layout.num_at_once, len(groups))} at once with "
+        f"{layout.num_workers} workers each"
+    )
+
+
+def makespan(seconds: Sequence[float], num_at_once: int) -> float:
+    """When the last of tasks ends that begin in this order, so many at a time."""
+    ends = [0.0] * max(1, min(num_at_once, len(seconds)))
+    for length in seconds:
+        ends.sort()
+        ends[0] += length
+    return max(ends)
 
 
 _measured: dict[str, float] = {}
@@ -58,7 +80,7 @@ def epoch_seconds(settings: TrainSettings) -> float:
     from jsc.training import train
 
     trainer = settings.trainer.model_copy(update={"max_epochs": 2})
-    key = repr((settings.model, settings.dataset, trainer, settings.engine, settings.optimizer.name))
+    key = repr(epoch_kind(settings))
     if key not in _measured:
         root = logging.getLogger()
         level = root.level

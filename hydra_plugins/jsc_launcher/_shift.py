@@ -2,19 +2,21 @@
 
 import logging
 import os
-import signal
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from hydra_plugins.jsc_launcher._crew import Crew
 from hydra_plugins.jsc_launcher._display import Display
+from hydra_plugins.jsc_launcher._runner import Place, signals_noted
+from hydra_plugins.jsc_launcher._tasks import TASK_FOLDER
 from jsc.command import CommandError
+from jsc.reporting.sweep_table import CSV_FILE, MARKDOWN_FILE
+from jsc.results import PLAN_FILE
 from jsc.sweep_console import summary
 from jsc.train import main as train_main
 
@@ -28,23 +30,22 @@ LOCK_FILE = ".sweep.lock"
 
 @dataclass
 class Shift:
-    """The crew and the display, made by the first launch, and the signals that came.
+    """Where the jobs run, the display, made by the first launch, and the signals that came.
 
     `num_jobs`: of all launches together; None: those of one launch. `settled`: numbers of jobs that are not run again,
     though they failed.
     """
 
+    place: Place
     num_jobs: int | None
     settled: frozenset[int] = frozenset()
-    crew: Crew | None = None
     display: Display | None = None
     signals: list[int] = field(default_factory=list)
 
     def close(self) -> None:
         """Send the crew home; at the interpreter's end multiprocessing would wait for workers that wait for jobs."""
         try:
-            if self.crew is not None:
-                self.crew.close(kill=bool(self.signals))
+            self.place.close(kill=bool(self.signals))
         finally:
             if self.display is not None:
                 self.display.stop()
@@ -58,22 +59,45 @@ def open_shift(launcher: "JscLauncher", num_jobs: int | None = None) -> Iterator
     """
     assert launcher.config is not None
     folder = Path(str(launcher.config.hydra.sweep.dir)).absolute()
+    with _cleared_if_refused(folder):
+        place_for = launcher.connect()
     folder.mkdir(parents=True, exist_ok=True)
     try:
         lock = FileLock(folder / LOCK_FILE).acquire(timeout=0)
     except Timeout:
         raise CommandError(f"{folder}: another process is running this sweep") from None
-    shift, interrupted = Shift(num_jobs), False
-    with lock, _signals_noted(shift.signals):
-        launcher.shift = shift
-        try:
-            yield shift
-        except KeyboardInterrupt:
-            interrupted = True
-        finally:
-            launcher.shift = None
-            shift.close()
-        _sum_up(launcher, folder, shift, interrupted=interrupted)
+    with lock, _cleared_if_refused(folder):
+        shift, interrupted = Shift(place_for(folder), num_jobs), False
+        with signals_noted(shift.signals):
+            launcher.shift = shift
+            try:
+                yield shift
+            except KeyboardInterrupt:
+                interrupted = True
+            finally:
+                launcher.shift = None
+                shift.close()
+            _sum_up(launcher, folder, shift, interrupted=interrupted)
+
+
+@contextmanager
+def _cleared_if_refused(folder: Path) -> Iterator[None]:
+    """Within this context a CommandError leaves nothing of a sweep that has not begun."""
+    had_begun = (folder / PLAN_FILE).exists()
+    try:
+        yield
+    except CommandError:
+        if not had_begun and not any(path.is_dir() and path.name != TASK_FOLDER for path in folder.glob("*")):
+            _clear(folder)
+        raise
+
+
+def _clear(folder: Path) -> None:
+    shutil.rmtree(folder / TASK_FOLDER, ignore_errors=True)
+    for name in (PLAN_FILE, CSV_FILE, MARKDOWN_FILE, LOCK_FILE, "multirun.yaml"):
+        (folder / name).unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _sum_up(launcher: "JscLauncher", folder: Path, shift: Shift, *, interrupted: bool) -> None:
@@ -90,16 +114,6 @@ def _sum_up(launcher: "JscLauncher", folder: Path, shift: Shift, *, interrupted:
     if failed:
         again = "; sweep.resume= runs them again" if shift.num_jobs is None else ""  # a search has drawn its conclusion
         log.error("%d of %d jobs failed%s", len(failed), len(rows), again)
-
-
-@contextmanager
-def _signals_noted(signals: list[int]) -> Iterator[None]:
-    def receive(number: int, frame: FrameType | None) -> None:
-        signals.append(number)
-
-    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    lost = [row for row in rows if row.status != "failed" and row.num in launcher.sweep.errors]
+    if lost:
+        log.error("%d of %d jobs did not come to their end; sweep.resume= goes on with them", len(lost), len(rows))

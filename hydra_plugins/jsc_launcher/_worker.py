@@ -65,6 +65,7 @@ def work(pipe: Connection) -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)  # it may come twice: from the sweep, and from Slurm to each of its processes
     raise KeyboardInterrupt
 
 

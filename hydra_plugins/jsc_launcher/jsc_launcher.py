@@ -1,8 +1,9 @@
 """The launcher as Hydra sees it; what it does is in `_launch.py`, imported when a sweep starts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
 from hydra.core.config_store import ConfigStore
@@ -12,6 +13,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 if TYPE_CHECKING:
+    from hydra_plugins.jsc_launcher._groups import Layout
+    from hydra_plugins.jsc_launcher._runner import Place
     from hydra_plugins.jsc_launcher._shift import Shift
     from jsc.sweep import Sweep
 
@@ -50,6 +53,7 @@ class JscLauncher(Launcher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Raises CommandError on a setting out of its range."""
         from jsc.command import CommandError
+        from jsc.composer import install_composer
 
         if self.num_workers is not None and self.num_workers < 1:
             raise CommandError(f"hydra.launcher.num_workers={self.num_workers}: give 1 or more, or null for every core")
@@ -60,13 +64,26 @@ class JscLauncher(Launcher):
         self.config = config
         self.hydra_context = hydra_context
         self.task_function = task_function
+        install_composer(hydra_context.config_loader)
+
+    def layout(self) -> "Layout":
+        """How many jobs run side by side, and where."""
+        from hydra_plugins.jsc_launcher._groups import Layout, num_cores
+
+        return Layout(num_workers=self.num_workers or num_cores())
 
     @property
     def num_side_by_side(self) -> int:
         """Jobs that run at a time."""
-        from hydra_plugins.jsc_launcher._crew import num_cores
+        return self.layout().num_side_by_side
 
-        return self.num_workers or num_cores()
+    def connect(self) -> "Callable[[Path], Place]":
+        """Find what runs jobs; with a sweep's folder that becomes a place. Raises CommandError."""
+        from functools import partial
+
+        from hydra_plugins.jsc_launcher._runner import here
+
+        return partial(here, self.layout())
 
     def keep_crew(self, num_jobs: int) -> AbstractContextManager["Shift"]:
         """Launches within this context share workers, one progress line over `num_jobs` and, at its end, a summary."""

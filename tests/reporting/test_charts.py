@@ -37,6 +37,19 @@ def test_learning_curves_are_those_of_the_files(ask, tmp_path: Path) -> None:
     assert (train.x.label, val.x.label) == ("optimizer step", "epoch")
 
 
+@pytest.mark.parametrize(("batch_sizes", "scale"), [((64, 256), "linear"), ((64, 1024), "log")])
+def test_steps_are_logarithmic_where_some_runs_took_ten_times_as_many(ask, batch_sizes, scale: str) -> None:
+    (question,) = ask(*({"batch_size": batch_size} for batch_size in batch_sizes))
+    assert charts.training_chart(question).x == Axis("optimizer step", scale)
+
+
+def test_a_short_run_lies_in_front_of_the_longer_one_that_went_on_from_it(ask) -> None:
+    (question,) = ask({"max_epochs": 2}, {"max_epochs": 9}, {"max_epochs": 4})
+    lines = make_figure(charts.validation_chart(question)).axes[0].get_lines()
+    order = sorted(lines, key=lambda line: line.get_zorder())
+    assert [len(line.get_xdata()) for line in order] == [9, 4, 2]
+
+
 def test_a_legend_holds_ten_and_the_rest_are_grey(ask) -> None:
     (question,) = ask(*({"lr": 10.0 ** -(i / 4)} for i in range(13)))
     chart = charts.validation_chart(question)

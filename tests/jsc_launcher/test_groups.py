@@ -1,0 +1,60 @@
+import itertools
+
+import pytest
+
+from hydra_plugins.jsc_launcher._dry_run import makespan
+from hydra_plugins.jsc_launcher._groups import epoch_kind, epochs_to_train, split
+from jsc.settings import TrainSettings
+from tests.conftest import settings_of
+
+
+@pytest.fixture(scope="module")
+def default() -> TrainSettings:
+    return settings_of()
+
+
+def of(default: TrainSettings, epochs: int, batch_size: int = 256) -> TrainSettings:
+    trainer = default.trainer.model_copy(update={"max_epochs": epochs})
+    dataset = default.dataset.model_copy(update={"batch_size": batch_size})
+    return default.model_copy(update={"trainer": trainer, "dataset": dataset})
+
+
+def test_every_job_is_in_one_group(default: TrainSettings) -> None:
+    settings = {num: of(default, epochs) for num, epochs in enumerate([5, 50, 7, 5, 30, 12, 1])}
+    groups = split(list(settings), 3, settings, {})
+    assert sorted(itertools.chain(*groups)) == list(settings)
+    assert all(list(group) == sorted(group) for group in groups)
+    assert max(sum(settings[num].trainer.max_epochs for num in group) for group in groups) == 50
+
+
+def test_there_are_no_empty_groups(default: TrainSettings) -> None:
+    assert split([3, 8], 20, {3: default, 8: default}, {}) == [(3,), (8,)]
+    assert split([], 20, {}, {}) == []
+    assert split([0, 1, 2, 3], 2, {}, {}) == [(0, 2), (1, 3)]
+
+
+def test_jobs_that_begin_alike_stay_together_and_cost_the_longest_alone(default: TrainSettings) -> None:
+    settings = {num: of(default, epochs) for num, epochs in enumerate([10, 100, 50, 95, 5])}
+    keys: dict[int, str | None] = {0: "a", 1: "a", 2: "a", 3: None, 4: None}
+    assert epochs_to_train(settings, keys) == {0: 10, 2: 40, 1: 50, 3: 95, 4: 5}
+    assert split(list(settings), 2, settings, keys) == [(0, 1, 2), (3, 4)]
+
+
+def test_each_group_gets_as_many_slow_jobs(default: TrainSettings) -> None:
+    """Ten batch sizes within each learning rate: dealing jobs out in their order would give one group all the small."""
+    sizes = [2**n for n in range(3, 13)]
+    settings = {num: of(default, 20, sizes[num % 10]) for num in range(100)}
+    for group in split(list(settings), 10, settings, {}):
+        assert sorted(settings[num].dataset.batch_size for num in group) == sizes
+
+
+def test_seeds_and_rates_cost_the_same(default: TrainSettings) -> None:
+    rate = default.optimizer.model_copy(update={"lr": 0.5})
+    other = of(default, 3).model_copy(update={"seed": 7, "optimizer": rate})
+    assert epoch_kind(other) == epoch_kind(default) != epoch_kind(of(default, 3, batch_size=64))
+
+
+@pytest.mark.parametrize(("num_at_once", "end"), [(1, 10.0), (2, 5.0), (3, 4.0), (9, 4.0)])
+def test_a_makespan_counts_tasks_that_wait(num_at_once: int, end: float) -> None:
+    assert makespan([4.0, 2.0, 3.0, 1.0], num_at_once) == end
+    assert makespan([], num_at_once) == 0.0

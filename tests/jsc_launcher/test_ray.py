@@ -1,0 +1,115 @@
+"""Sweeps on a real Ray cluster of two nodes, both on this machine."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jsc.training import train
+from tests.conftest import settings_of
+from tests.jsc_launcher.clusters import KILLED, PATIENCE, require, run_sweep, stop_sweep, sweep_process, wait_for_epochs
+from tests.jsc_launcher.conftest import QUICK, SweepCommand
+from tests.jsc_launcher.test_launch import assert_same_run, table, without_times
+
+pytestmark = pytest.mark.slow
+
+# In a process of its own: Ray warns of much while it is imported, and here warnings are errors.
+CLUSTER = """
+import sys
+from ray.cluster_utils import Cluster
+small = dict(num_cpus=2, object_store_memory=80 * 2**20, include_dashboard=False)
+cluster = Cluster(initialize_head=True, head_node_args=small)
+node = cluster.add_node(**small)
+print(cluster.address, flush=True)
+for line in sys.stdin:  # each asks for a node to be killed
+    cluster.remove_node(node, allow_graceful=False)
+    print("killed", flush=True)
+cluster.shutdown()
+"""
+
+
+@pytest.fixture
+def ray_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[str]]:
+    """Two nodes of two CPUs; a line to its standard input kills the second."""
+    require("ray", "ray")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    command = [sys.executable, "-c", CLUSTER]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            monkeypatch.setenv("RAY_ADDRESS", process.stdout.readline().strip())
+            yield process
+            process.stdin.close()
+            process.wait(60)
+        finally:
+            process.kill()
+
+
+RAY = ("hydra/launcher=ray", "hydra.launcher.num_tasks=2", "hydra.launcher.cpus_per_task=2")
+
+
+def test_a_sweep_has_the_folders_and_the_table_of_a_local_one(
+    ray_cluster: object, sweep_command: SweepCommand, tmp_path: Path
+) -> None:
+    """Two pairs that begin alike, a task each, which fill a node each."""
+    words = ["-m", *QUICK, "trainer.max_epochs=1,3", "optimizer.lr=0.1,0.01"]
+    code, output = run_sweep(tmp_path, *words, *RAY, "hydra.launcher.num_workers=1", "hydra.sweep.dir=ray")
+    assert code == 0, output
+    assert "Submitted 4 jobs in 2 tasks" in output
+    assert sweep_command(*words, "hydra.launcher.num_workers=1", "hydra.sweep.dir=local") == 0
+    local, ray = without_times(tmp_path / "local"), without_times(tmp_path / "ray")
+    assert [{**row, "checkpoint_best": ""} for row in local] == [{**row, "checkpoint_best": ""} for row in ray]
+    for row in local:
+        assert_same_run(tmp_path / "local" / row["folder"], tmp_path / "ray" / row["folder"])
+
+
+def test_a_sweep_goes_on_whatever_is_stopped_or_killed(
+    ray_cluster: subprocess.Popen[str], sweep_command: SweepCommand, tmp_path: Path
+) -> None:
+    """Its head with Ctrl-C, its head with kill -9, a node of its cluster; in the end it is finished without Ray."""
+    sweep = tmp_path / "s"
+    settings = [*QUICK, "trainer.max_epochs=500"]
+    words = ["-m", *settings, "optimizer.lr=0.1,0.01", *RAY, "hydra.launcher.num_workers=1", "hydra.sweep.dir=s"]
+    with sweep_process(tmp_path, *words) as head:
+        wait_for_epochs(sweep, 20, num_jobs=2)
+        code, output = stop_sweep(head, signal.SIGINT)
+    assert code == 130, output
+    assert [row["status"] for row in table(sweep)] == ["interrupted"] * 2
+    assert len(list(sweep.glob("*/checkpoints/last.ckpt"))) == 2
+
+    with sweep_process(tmp_path, "sweep.resume=s") as head:
+        wait_for_epochs(sweep, 20, num_jobs=2)
+        code, output = stop_sweep(head, signal.SIGKILL)
+    assert code == KILLED
+
+    with sweep_process(tmp_path, "sweep.resume=s") as head:  # Ray ends the tasks of the killed head
+        wait_for_epochs(sweep, 20, num_jobs=2)
+        assert ray_cluster.stdin is not None
+        ray_cluster.stdin.write("kill a node\n")
+        ray_cluster.stdin.flush()
+        output, _ = head.communicate(timeout=PATIENCE)
+    assert head.returncode == 1
+    rows = table(sweep)
+    assert [row["status"] for row in rows] == ["completed", "interrupted"]
+    assert "its Ray task jsc-" in rows[1]["error"]
+    assert "1 of 2 jobs did not come to their end" in output
+
+    assert sweep_command("sweep.resume=s", "hydra/launcher=jsc", "hydra.launcher.num_workers=1") == 0
+    assert {row["status"] for row in table(sweep)} == {"completed"}
+    lost = settings_of(*settings, f"optimizer.lr={rows[1]['optimizer.lr']}")
+    (tmp_path / "alone").mkdir()
+    train(lost, folder=tmp_path / "alone", command="")
+    assert_same_run(tmp_path / "alone", sweep / rows[1]["folder"])
+
+
+def test_without_a_cluster_there_is_a_word_on_how_to_start_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    require("ray", "ray")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    code, output = run_sweep(tmp_path, "-m", "seed=0,1", "hydra/launcher=ray", "hydra.sweep.dir=s")
+    assert code == 2
+    assert "ray start --head" in output
+    assert list(tmp_path.iterdir()) == []

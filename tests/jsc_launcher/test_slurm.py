@@ -1,0 +1,117 @@
+"""Sweeps on a real Slurm: `bash .ci/slurm start FOLDER` makes one of this machine."""
+
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from hydra_plugins.jsc_launcher import _tasks
+from jsc.training import train
+from tests.conftest import settings_of
+from tests.jsc_launcher.clusters import KILLED, PATIENCE, require, stop_sweep, sweep_process, wait_for_epochs
+from tests.jsc_launcher.conftest import QUICK, SweepCommand
+from tests.jsc_launcher.test_launch import assert_same_run, table, trap, without_times
+
+pytestmark = pytest.mark.slow
+
+__all__ = ["trap"]  # a fixture
+SLURM = "hydra/launcher=submitit_slurm"
+
+
+@pytest.fixture(autouse=True)
+def _slurm() -> None:
+    answers = shutil.which("sinfo") is not None and subprocess.run(["sinfo"], capture_output=True).returncode == 0
+    require("submitit", "slurm", is_there=answers, otherwise="no Slurm answers here; bash .ci/slurm start makes one")
+
+
+def queue(folder: Path) -> list[str]:
+    """Ids of this sweep's tasks that wait or run."""
+    command = ["squeue", "--noheader", "--array", "--format=%i %Z"]  # an id and its working folder
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    return [line.split()[0] for line in lines if line.split()[1] == str(folder)]
+
+
+def test_a_sweep_has_the_folders_and_the_table_of_a_local_one(
+    sweep_command: SweepCommand, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Two pairs that begin alike, on two tasks."""
+    words = ["-m", *QUICK, "trainer.max_epochs=1,3", "optimizer.lr=0.1,0.01"]
+    assert sweep_command(*words, SLURM, "hydra.launcher.num_tasks=2", "hydra.sweep.dir=slurm") == 0
+    assert "Submitted 4 jobs in 2 tasks" in capfd.readouterr().out
+    assert sweep_command(*words, "hydra.launcher.num_workers=1", "hydra.sweep.dir=local") == 0
+    local, slurm = without_times(tmp_path / "local"), without_times(tmp_path / "slurm")
+    assert [{**row, "checkpoint_best": ""} for row in local] == [{**row, "checkpoint_best": ""} for row in slurm]
+    for row in local:
+        assert_same_run(tmp_path / "local" / row["folder"], tmp_path / "slurm" / row["folder"])
+    shared = (tmp_path / "slurm").glob("*max_epochs=3*")
+    assert ["Epochs 1 to 1 are those of" in (folder / "train.log").read_text() for folder in shared] == [True] * 2
+
+
+def test_a_failed_job_is_named_and_stops_the_sweep_where_that_is_wanted(
+    sweep_command: SweepCommand, trap: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["+model.options.how=SIGKILL,none,none", "hydra.launcher.on_failure=stop"]
+    assert sweep_command("-m", *trap, *words, SLURM) == 1
+    rows = table(tmp_path / "s")
+    assert [row["status"] for row in rows] == ["failed", "missing", "missing"]
+    assert rows[0]["error"] == "its process was killed by SIGKILL (out of memory?)"
+    output = capfd.readouterr().out
+    assert "1 of 3 jobs failed" in output
+    assert "ended as" not in output
+
+
+def test_what_slurm_refuses_leaves_nothing(
+    sweep_command: SweepCommand, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep_command("-m", "seed=0,1", SLURM, "hydra.launcher.partition=none", "hydra.sweep.dir=s") == 2
+    message = capfd.readouterr().err
+    assert "Slurm did not take the tasks" in message
+    assert "invalid partition" in message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_goes_on_whatever_is_stopped_or_killed(
+    sweep_command: SweepCommand, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its head with Ctrl-C, its task with scancel, its head with kill -9."""
+    sweep = tmp_path / "s"
+    settings = [*QUICK, "trainer.max_epochs=500"]
+    with sweep_process(tmp_path, "-m", *settings, "optimizer.lr=0.1,0.01", SLURM, "hydra.sweep.dir=s") as head:
+        wait_for_epochs(sweep, 20)
+        code, output = stop_sweep(head, signal.SIGINT)
+    assert code == 130, output
+    assert queue(tmp_path) == []
+    assert [row["status"] for row in table(sweep)] == ["interrupted", "missing"]
+    assert len(list(sweep.glob("*/checkpoints/last.ckpt"))) == 1
+
+    with sweep_process(tmp_path, "sweep.resume=s") as head:
+        wait_for_epochs(sweep, 20)
+        (task,) = queue(tmp_path)
+        subprocess.run(["scancel", task], check=True)
+        output, _ = head.communicate(timeout=PATIENCE)
+    assert head.returncode == 1
+    log = sweep / "tasks" / f"{task}_0_log.out"
+    assert f"Task {task} ended as CANCELLED with 2 of its 2 jobs unfinished; its log: {log}" in output
+    assert f"STEP {task}.0 ON" in log.read_text()
+    rows = table(sweep)
+    assert [row["status"] for row in rows] == ["interrupted", "missing"]
+    assert all(row["error"] == f"its Slurm task {task} ended as CANCELLED; its log: {log}" for row in rows)
+
+    with sweep_process(tmp_path, "sweep.resume=s") as head:
+        wait_for_epochs(sweep, 20)
+        code, _ = stop_sweep(head, signal.SIGKILL)
+    assert code == KILLED
+    (task,) = queue(tmp_path)
+    monkeypatch.setattr(_tasks, "PATIENCE_SECONDS", 0.1)
+    assert sweep_command("sweep.resume=s", "hydra/launcher=jsc") == 2
+    assert "tasks of an earlier launch still run its jobs: 2 on" in capfd.readouterr().err
+    assert queue(tmp_path) == [task]
+    assert sweep_command("sweep.resume=s") == 0
+    assert "1 tasks of an earlier launch go on" in capfd.readouterr().out
+    assert len(list((sweep / "tasks").glob("*.jsonl"))) == 3
+    assert {row["status"] for row in table(sweep)} == {"completed"}
+    (tmp_path / "alone").mkdir()
+    train(settings_of(*settings, "optimizer.lr=0.1"), folder=tmp_path / "alone", command="")
+    assert_same_run(tmp_path / "alone", next(sweep.glob("0_*")))
