@@ -29,13 +29,19 @@ def search(sweeper: "JscSearch", words: Sequence[str]) -> None:
     fixed, swept = fixed_and_swept(words, sweeper.params, sweeper.hydra_context.config_loader)
     space = space_of(swept)
     _check(sweeper, space)
-    path = Path(str(sweeper.config.hydra.sweep.dir)).absolute() / STORAGE_FILE
+    folder = Path(str(sweeper.config.hydra.sweep.dir)).absolute()
+    path = folder / STORAGE_FILE
     if OmegaConf.select(sweeper.config, "sweep.dry_run"):
         _dry_run(sweeper, path, space, fixed)
         return
     launcher = sweeper.launcher
     with launcher.keep_crew(sweeper.num_trials) if isinstance(launcher, JscLauncher) else nullcontext() as shift:
-        _make_way(path, resumes=OmegaConf.select(sweeper.config, "sweep.resume") is not None)
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / PLAN_FILE).is_file() and OmegaConf.select(sweeper.config, "sweep.resume") is None:
+            raise CommandError(
+                f"{folder} holds a sweep already. To go on with it give "
+                f"sweep.resume={quoted(str(folder))}, else another hydra.sweep.dir"
+            )
         with open_study(path, space, sweeper.seed, sweeper.num_startup_trials) as study:
             if shift is not None:
                 shift.num_jobs = max(sweeper.num_trials, len(study.trials))
@@ -63,18 +69,6 @@ def _check(sweeper: "JscSearch", space: Space) -> None:
     if isinstance(sweeper.launcher, JscLauncher) and sweeper.launcher.on_failure == "stop":
         raise CommandError(
             "hydra.launcher.on_failure=stop: a search goes on after a failed trial; give continue, retry"
-        )
-
-
-def _make_way(path: Path, *, resumes: bool) -> None:
-    """Raises CommandError if the folder holds a search and that was not to be resumed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not (path.parent / PLAN_FILE).is_file():
-        path.unlink(missing_ok=True)  # of a search that was killed before its first job
-    elif not resumes:
-        raise CommandError(
-            f"{path.parent} holds a search already. To go on with it give "
-            f"sweep.resume={quoted(str(path.parent))}, else another hydra.sweep.dir"
         )
 
 

@@ -38,8 +38,9 @@ class Study:
         return self.stored.get_trials(deepcopy=False)
 
     def propose(self) -> None:
-        """Add a trial. It follows from the seed, its number and the trials so far alone, so that a search that was
-        killed goes on as if it had not been.
+        """Add a trial.
+
+        It follows from the seed, its number and the trials so far alone: a killed search goes on as if it had not been.
         """
         trials = self.trials
         seed = np.random.SeedSequence([self.seed, len(trials)]).generate_state(1)[0]
@@ -73,7 +74,7 @@ class Study:
 def open_study(path: Path | None, space: Space, seed: int, num_startup_trials: int) -> Iterator[Study]:
     """The study in `path`, begun if there is none; None: one in memory.
 
-    Raises CommandError if the study began with another space.
+    Raises CommandError if the study began with another space, or is none of jsc's.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if path is None:
@@ -86,7 +87,10 @@ def open_study(path: Path | None, space: Space, seed: int, num_startup_trials: i
             _begin(storage, space)
         draft.replace(path)
     with _sqlite(path) as storage:
-        stored = optuna.load_study(study_name=_NAME, storage=storage)
+        try:
+            stored = optuna.load_study(study_name=_NAME, storage=storage)
+        except KeyError:
+            raise CommandError(f"{path} holds other studies: give another hydra.sweep.dir") from None
         _check_space(path, stored.user_attrs[_SPACE], _described(space))
         yield Study(stored, space, seed, num_startup_trials)
 

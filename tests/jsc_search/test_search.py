@@ -115,7 +115,7 @@ def test_batches_share_a_worker_a_table_and_a_summary(
     assert 2 <= len(losses) < 6
 
     assert sweep_command(*words) == 2
-    assert "holds a search already" in capfd.readouterr().err
+    assert "holds a sweep already" in capfd.readouterr().err
     assert sweep_command("sweep.resume=s", "optimizer.lr=interval(0.01,0.2)") == 2
     assert "the search space has changed: optimizer.lr was" in capfd.readouterr().err
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "s").glob("*/result.json")}

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -106,6 +107,14 @@ def test_another_space_is_refused(tmp_path: Path, change: Callable[[Any], Any], 
         open_study(tmp_path / "optuna.db", change(SPACE), seed=0, num_startup_trials=1),
     ):
         pass
+
+
+def test_a_stranger_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "optuna.db"
+    optuna.create_study(study_name="mine", storage=f"sqlite:///{path}")
+    with pytest.raises(CommandError, match="holds other studies"), open_study(path, SPACE, 0, 1):
+        pass
+    assert optuna.get_all_study_names(f"sqlite:///{path}") == ["mine"]
 
 
 def test_a_study_half_made_is_begun_again(tmp_path: Path) -> None:
