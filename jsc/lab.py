@@ -5,7 +5,7 @@ Keys are those of conf/lab.yaml. Words with other keys go to every sweep but tho
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -42,26 +42,35 @@ def main(words: Sequence[str]) -> int:
     with explained_errors("train", further):
         check_words(further)
         sweeps = {question: sweep_words(question, lab, further) for question in lab.questions}
-    started, codes = time.monotonic(), []
-    for number, (question, sweep) in enumerate(sweeps.items(), start=1):
-        print(
-            f"\nQuestion {number} of {len(sweeps)}, {question} ({time.monotonic() - started:.0f} s so far)", flush=True
-        )
-        codes.append(run_sweep(sweep))
-        if codes[-1] == INTERRUPTED:
-            print(f"jsc.lab: interrupted; the same command goes on in {lab.out}", file=sys.stderr)
-        elif codes[-1] not in (DONE, FAILED) and Path(lab.out, question).exists():
-            print(f"jsc.lab: {lab.out} holds a lab; out=FOLDER starts another", file=sys.stderr)
-        if codes[-1] not in (DONE, FAILED):
-            return codes[-1]
-    if "sweep.dry_run=true" not in further:
-        print(f"\nAll questions ({time.monotonic() - started:.0f} s): writing the report", flush=True)
-        try:
+    try:
+        code = run_sweeps(sweeps, out=Path(lab.out))
+        if code in (DONE, FAILED) and "sweep.dry_run=true" not in further:
+            print("\nThe report", flush=True)
             print(report([lab.out], lab.report, lab_tables=lab_tables()) / "report.html")
-        except (NoRunError, OSError) as error:
-            print(f"jsc.lab: {error}", file=sys.stderr)
-            return FAILED
-    return max(codes)
+    except KeyboardInterrupt:
+        print(f"jsc.lab: interrupted; the same command goes on in {lab.out}", file=sys.stderr)
+        return INTERRUPTED
+    except (NoRunError, OSError) as error:
+        print(f"jsc.lab: {error}", file=sys.stderr)
+        return FAILED
+    return code
+
+
+def run_sweeps(sweeps: Mapping[str, Sequence[str]], *, out: Path) -> int:
+    """Run one question's sweep after the other; a failed job stops none. Raises KeyboardInterrupt."""
+    started, worst = time.monotonic(), DONE
+    for number, (question, words) in enumerate(sweeps.items(), start=1):
+        so_far = f" ({time.monotonic() - started:.0f} s so far)" if number > 1 else ""
+        print(f"\nQuestion {number} of {len(sweeps)}: {question}{so_far}", flush=True)
+        code = run_sweep(words)
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
+        if code not in (DONE, FAILED):
+            if (out / question).exists():
+                print(f"jsc.lab: {out} holds a lab; out=FOLDER starts another", file=sys.stderr)
+            return code
+        worst = max(worst, code)
+    return worst
 
 
 def key_of(word: str) -> str:
@@ -106,7 +115,4 @@ def run_sweep(words: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except KeyboardInterrupt:  # between two sweeps, or in the report
-        sys.exit(INTERRUPTED)
+    sys.exit(main(sys.argv[1:]))

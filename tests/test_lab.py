@@ -219,7 +219,7 @@ def test_a_lab_from_end_to_end(tmp_path: Path) -> None:
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 1, said
     assert "2 of 6 jobs failed" in said
-    assert "Question 2 of 2, ten_times" in said
+    assert "Question 2 of 2: ten_times" in said
     assert said.endswith("outputs/lab/sample/report/report.html\n")
     assert {path: path.stat().st_mtime_ns for path in kept} == before
     results = [read_result(path.parent) for path in out.glob("*/*/result.json")]

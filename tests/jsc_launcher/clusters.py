@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +26,11 @@ def require(package: str, extra: str, *, is_there: bool = True, otherwise: str =
         pytest.skip(reason)
 
 
+def require_slurm() -> None:
+    answers = shutil.which("sinfo") is not None and subprocess.run(["sinfo"], capture_output=True).returncode == 0
+    require("submitit", "slurm", is_there=answers, otherwise="no Slurm answers here; bash .ci/slurm start makes one")
+
+
 @contextmanager
 def sweep_process(folder: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
     """`python -m jsc.train` in this folder; what it says is in `stdout`. Killed at the end of the context."""
@@ -43,13 +49,6 @@ def sweep_process(folder: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
     finally:
         process.kill()
         process.communicate()
-
-
-def run_sweep(folder: Path, *words: str) -> tuple[int, str]:
-    """Its exit code, and what it said."""
-    with sweep_process(folder, *words) as process:
-        output, _ = process.communicate(timeout=PATIENCE)
-        return process.returncode, output
 
 
 def stop_sweep(process: subprocess.Popen[str], number: int) -> tuple[int, str]:

@@ -288,6 +288,22 @@ def test_without_slurm_there_is_a_word_on_where_to_start(
     assert "there is no sbatch here" in capfd.readouterr().err
 
 
+def test_without_ray_there_is_a_word_on_how_to_start_one(
+    sweep_command: SweepCommand, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = pytest.importorskip("ray", reason="the extra [ray] is not installed")
+
+    def refuse(address: str, **_: object) -> None:
+        raise ConnectionError(f"nobody at {address}")
+
+    monkeypatch.setattr(ray, "init", refuse)  # Ray itself tries for half a minute
+    assert sweep_command("-m", "seed=0,1", RAY, "hydra.launcher.address=nowhere:1", "hydra.sweep.dir=s") == 2
+    message = capfd.readouterr().err
+    assert "hydra.launcher.address=nowhere:1: no Ray cluster answers (nobody at nowhere:1)" in message
+    assert "ray start --head" in message
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.slow
 def test_the_documentations_thousand_runs_are_20_tasks_of_50(
     sweep_command: SweepCommand, capfd: pytest.CaptureFixture[str]

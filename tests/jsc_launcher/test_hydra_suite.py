@@ -10,7 +10,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.test_utils.launcher_common_tests import IntegrationTestSuite, LauncherTestSuite
 
-from hydra_plugins.jsc_launcher.jsc_launcher import JscLauncher
+from tests.jsc_launcher.clusters import require_slurm
 
 # Hydra's test applications are of an earlier version of its interface, and say so.
 pytestmark = [
@@ -20,12 +20,19 @@ pytestmark = [
 ]
 
 
-def test_it_is_found() -> None:
-    assert JscLauncher.__name__ in [plugin.__name__ for plugin in Plugins.instance().discover(Launcher)]
+def test_they_are_found() -> None:
+    found = [plugin.__name__ for plugin in Plugins.instance().discover(Launcher)]
+    assert {"JscLauncher", "SlurmLauncher", "RayLauncher"} <= set(found)
+    assert "ClusterLauncher" not in found
 
 
-@pytest.mark.parametrize(("launcher_name", "overrides"), [("jsc", [])])
+@pytest.mark.parametrize(("launcher_name", "overrides"), [("jsc", []), ("submitit_slurm", [])])
 class TestLauncher(LauncherTestSuite):
+    @pytest.fixture(autouse=True)
+    def _slurm(self, launcher_name: str) -> None:
+        if launcher_name == "submitit_slurm":
+            require_slurm()
+
     @pytest.fixture(autouse=True)
     def _hydra_as_the_suite_knows_it(self) -> Iterator[None]:
         """The suite expects the behaviour of Hydra 1.1; other tests of this process have asked for that of 1.3."""

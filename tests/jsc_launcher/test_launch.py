@@ -20,7 +20,7 @@ from tests.conftest import settings_of
 from tests.jsc_launcher.conftest import QUICK, SweepCommand
 
 TRAP = """
-import os, signal
+import os, signal, time
 from pathlib import Path
 import torch
 from torch import nn
@@ -39,6 +39,8 @@ class Trap(nn.Module):
             raise ValueError("the trap was sprung")
         if self.how in ("SIGSEGV", "SIGKILL"):
             os.kill(os.getpid(), signal.Signals[self.how])
+        if self.how == "slow":  # 0.6 s an epoch, and hardly any of it the processor's
+            time.sleep(0.02)
         return x
 
 @register(ModelInfo(name="trap", model_source="physical", task_type="physical",

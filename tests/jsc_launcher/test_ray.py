@@ -10,9 +10,9 @@ import pytest
 
 from jsc.training import train
 from tests.conftest import settings_of
-from tests.jsc_launcher.clusters import KILLED, PATIENCE, require, run_sweep, stop_sweep, sweep_process, wait_for_epochs
+from tests.jsc_launcher.clusters import KILLED, PATIENCE, require, stop_sweep, sweep_process, wait_for_epochs
 from tests.jsc_launcher.conftest import QUICK, SweepCommand
-from tests.jsc_launcher.test_launch import assert_same_run, table, without_times
+from tests.jsc_launcher.test_launch import assert_same_run, table, trap
 
 pytestmark = pytest.mark.slow
 
@@ -49,45 +49,40 @@ def ray_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[st
             process.kill()
 
 
+__all__ = ["trap"]  # a fixture
 RAY = ("hydra/launcher=ray", "hydra.launcher.num_tasks=2", "hydra.launcher.cpus_per_task=2")
 
 
-def test_a_sweep_has_the_folders_and_the_table_of_a_local_one(
-    ray_cluster: object, sweep_command: SweepCommand, tmp_path: Path
+def test_a_sweep_on_two_nodes_goes_on_whatever_is_stopped_or_killed(
+    ray_cluster: subprocess.Popen[str], sweep_command: SweepCommand, trap: list[str], tmp_path: Path
 ) -> None:
-    """Two pairs that begin alike, a task each, which fill a node each."""
-    words = ["-m", *QUICK, "trainer.max_epochs=1,3", "optimizer.lr=0.1,0.01"]
-    code, output = run_sweep(tmp_path, *words, *RAY, "hydra.launcher.num_workers=1", "hydra.sweep.dir=ray")
-    assert code == 0, output
+    """A pair that begins alike on each node; then Ctrl-C at the head, kill -9 of the head, the end of a node."""
+    pairs = ["trainer.max_epochs=1,3", "optimizer.lr=0.1,0.01", "hydra.launcher.num_workers=1", "hydra.sweep.dir=pairs"]
+    with sweep_process(tmp_path, "-m", *QUICK, *pairs, *RAY) as head:
+        output, _ = head.communicate(timeout=PATIENCE)
+    assert head.returncode == 0, output
     assert "Submitted 4 jobs in 2 tasks" in output
-    assert sweep_command(*words, "hydra.launcher.num_workers=1", "hydra.sweep.dir=local") == 0
-    local, ray = without_times(tmp_path / "local"), without_times(tmp_path / "ray")
-    assert [{**row, "checkpoint_best": ""} for row in local] == [{**row, "checkpoint_best": ""} for row in ray]
-    for row in local:
-        assert_same_run(tmp_path / "local" / row["folder"], tmp_path / "ray" / row["folder"])
+    for row in table(tmp_path / "pairs"):
+        varied = [f"trainer.max_epochs={row['trainer.max_epochs']}", f"optimizer.lr={row['optimizer.lr']}"]
+        assert_same_run(run_alone(tmp_path / f"pair{row['job']}", *QUICK, *varied), tmp_path / "pairs" / row["folder"])
 
-
-def test_a_sweep_goes_on_whatever_is_stopped_or_killed(
-    ray_cluster: subprocess.Popen[str], sweep_command: SweepCommand, tmp_path: Path
-) -> None:
-    """Its head with Ctrl-C, its head with kill -9, a node of its cluster; in the end it is finished without Ray."""
     sweep = tmp_path / "s"
-    settings = [*QUICK, "trainer.max_epochs=500"]
-    words = ["-m", *settings, "optimizer.lr=0.1,0.01", *RAY, "hydra.launcher.num_workers=1", "hydra.sweep.dir=s"]
-    with sweep_process(tmp_path, *words) as head:
-        wait_for_epochs(sweep, 20, num_jobs=2)
+    settings = [*trap[:-1], "trainer.max_epochs=20", "+model.options.how=slow"]
+    more = ["optimizer.lr=0.1,0.01", "hydra.launcher.num_workers=1", "hydra.sweep.dir=s"]
+    with sweep_process(tmp_path, "-m", *settings, *more, *RAY) as head:
+        wait_for_epochs(sweep, 2, num_jobs=2)
         code, output = stop_sweep(head, signal.SIGINT)
     assert code == 130, output
     assert [row["status"] for row in table(sweep)] == ["interrupted"] * 2
     assert len(list(sweep.glob("*/checkpoints/last.ckpt"))) == 2
 
     with sweep_process(tmp_path, "sweep.resume=s") as head:
-        wait_for_epochs(sweep, 20, num_jobs=2)
+        wait_for_epochs(sweep, 2, num_jobs=2)
         code, output = stop_sweep(head, signal.SIGKILL)
     assert code == KILLED
 
     with sweep_process(tmp_path, "sweep.resume=s") as head:  # Ray ends the tasks of the killed head
-        wait_for_epochs(sweep, 20, num_jobs=2)
+        wait_for_epochs(sweep, 2, num_jobs=2)
         assert ray_cluster.stdin is not None
         ray_cluster.stdin.write("kill a node\n")
         ray_cluster.stdin.flush()
@@ -98,18 +93,14 @@ def test_a_sweep_goes_on_whatever_is_stopped_or_killed(
     assert "its Ray task jsc-" in rows[1]["error"]
     assert "1 of 2 jobs did not come to their end" in output
 
+    (tmp_path / "armed").unlink()
     assert sweep_command("sweep.resume=s", "hydra/launcher=jsc", "hydra.launcher.num_workers=1") == 0
     assert {row["status"] for row in table(sweep)} == {"completed"}
-    lost = settings_of(*settings, f"optimizer.lr={rows[1]['optimizer.lr']}")
-    (tmp_path / "alone").mkdir()
-    train(lost, folder=tmp_path / "alone", command="")
-    assert_same_run(tmp_path / "alone", sweep / rows[1]["folder"])
+    alone = run_alone(tmp_path / "alone", *settings, f"optimizer.lr={rows[1]['optimizer.lr']}")
+    assert_same_run(alone, sweep / rows[1]["folder"])
 
 
-def test_without_a_cluster_there_is_a_word_on_how_to_start_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    require("ray", "ray")
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    code, output = run_sweep(tmp_path, "-m", "seed=0,1", "hydra/launcher=ray", "hydra.sweep.dir=s")
-    assert code == 2
-    assert "ray start --head" in output
-    assert list(tmp_path.iterdir()) == []
+def run_alone(folder: Path, *settings: str) -> Path:
+    folder.mkdir()
+    train(settings_of(*settings), folder=folder, command="")
+    return folder

@@ -1,6 +1,5 @@
 """Sweeps on a real Slurm: `bash .ci/slurm start FOLDER` makes one of this machine."""
 
-import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -10,7 +9,7 @@ import pytest
 from hydra_plugins.jsc_launcher import _tasks
 from jsc.training import train
 from tests.conftest import settings_of
-from tests.jsc_launcher.clusters import KILLED, PATIENCE, require, stop_sweep, sweep_process, wait_for_epochs
+from tests.jsc_launcher.clusters import KILLED, PATIENCE, require_slurm, stop_sweep, sweep_process, wait_for_epochs
 from tests.jsc_launcher.conftest import QUICK, SweepCommand
 from tests.jsc_launcher.test_launch import assert_same_run, table, trap, without_times
 
@@ -22,8 +21,7 @@ SLURM = "hydra/launcher=submitit_slurm"
 
 @pytest.fixture(autouse=True)
 def _slurm() -> None:
-    answers = shutil.which("sinfo") is not None and subprocess.run(["sinfo"], capture_output=True).returncode == 0
-    require("submitit", "slurm", is_there=answers, otherwise="no Slurm answers here; bash .ci/slurm start makes one")
+    require_slurm()
 
 
 def queue(folder: Path) -> list[str]:
@@ -73,13 +71,17 @@ def test_what_slurm_refuses_leaves_nothing(
 
 
 def test_a_sweep_goes_on_whatever_is_stopped_or_killed(
-    sweep_command: SweepCommand, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    sweep_command: SweepCommand,
+    trap: list[str],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its head with Ctrl-C, its task with scancel, its head with kill -9."""
     sweep = tmp_path / "s"
-    settings = [*QUICK, "trainer.max_epochs=500"]
+    settings = [*trap[:-1], "trainer.max_epochs=20", "+model.options.how=slow"]
     with sweep_process(tmp_path, "-m", *settings, "optimizer.lr=0.1,0.01", SLURM, "hydra.sweep.dir=s") as head:
-        wait_for_epochs(sweep, 20)
+        wait_for_epochs(sweep, 2)
         code, output = stop_sweep(head, signal.SIGINT)
     assert code == 130, output
     assert queue(tmp_path) == []
@@ -87,7 +89,7 @@ def test_a_sweep_goes_on_whatever_is_stopped_or_killed(
     assert len(list(sweep.glob("*/checkpoints/last.ckpt"))) == 1
 
     with sweep_process(tmp_path, "sweep.resume=s") as head:
-        wait_for_epochs(sweep, 20)
+        wait_for_epochs(sweep, 2)
         (task,) = queue(tmp_path)
         subprocess.run(["scancel", task], check=True)
         output, _ = head.communicate(timeout=PATIENCE)
@@ -100,7 +102,7 @@ def test_a_sweep_goes_on_whatever_is_stopped_or_killed(
     assert all(row["error"] == f"its Slurm task {task} ended as CANCELLED; its log: {log}" for row in rows)
 
     with sweep_process(tmp_path, "sweep.resume=s") as head:
-        wait_for_epochs(sweep, 20)
+        wait_for_epochs(sweep, 2)
         code, _ = stop_sweep(head, signal.SIGKILL)
     assert code == KILLED
     (task,) = queue(tmp_path)
@@ -113,5 +115,6 @@ def test_a_sweep_goes_on_whatever_is_stopped_or_killed(
     assert len(list((sweep / "tasks").glob("*.jsonl"))) == 3
     assert {row["status"] for row in table(sweep)} == {"completed"}
     (tmp_path / "alone").mkdir()
+    (tmp_path / "armed").unlink()
     train(settings_of(*settings, "optimizer.lr=0.1"), folder=tmp_path / "alone", command="")
     assert_same_run(tmp_path / "alone", next(sweep.glob("0_*")))

@@ -102,14 +102,14 @@ def test_pareto(points: list[tuple[float, float]], front: list[int]) -> None:
 
 def test_a_heat_map_has_a_cell_for_each_pair(ask) -> None:
     questions = ask(
-        *({"lr": lr, "batch_size": b, "val_acc": lr + b} for lr in (0.25, 0.5) for b in (64, 256)),
-        {"lr": 0.5, "batch_size": 256, "val_acc": 256.7, "seed": 2},
+        *({"lr": lr, "batch_size": b, "val_acc": lr + b / 1024} for lr in (0.25, 0.5) for b in (64, 256)),
+        {"lr": 0.5, "batch_size": 256, "val_acc": 0.95, "seed": 2},
         {"lr": 1.0, "batch_size": 64, "status": "diverged"},
     )
     chart = charts.heat_map(next(q for q in questions if len(q.varied) == 2), "val_acc")
     assert (chart.x, chart.columns) == ("learning rate", ("0.25", "0.5", "1"))
     assert (chart.y, chart.rows) == ("batch size", ("64", "256"))
-    assert chart.cells == ((64.25, 64.5, None), (256.25, pytest.approx(256.6), None))
+    assert chart.cells == ((0.3125, 0.5625, None), (0.5, pytest.approx(0.85), None))
     assert chart.marks == (("", "", "diverged"), ("", "± 0.141", "\N{EN DASH}"))
 
 
