@@ -25,6 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel
 
 import jsc.run_names  # noqa: F401  # registers the resolvers that conf/train.yaml uses
+from jsc.composer import Composer
 from jsc.explanation import explain
 
 DONE, FAILED, WRONG_COMMAND, INTERRUPTED = 0, 1, 2, 130
@@ -71,11 +72,11 @@ def run_hydra(
     only_asks = (arguments.help, arguments.hydra_help, arguments.cfg, arguments.shell_completion, arguments.info)
     if not any(only_asks):
         with explained_errors(config_name, arguments.overrides):
-            for overrides in job_variants(config_name, arguments):
-                check_job(compose(config_name, overrides, config_dir=arguments.config_dir))
-        os.environ["HYDRA_FULL_ERROR"] = "1"  # lets a job's own error through to us
+            for config in job_variants(config_name, arguments):
+                check_job(config)
     try:
-        hydra_main()
+        with contextlib.nullcontext() if any(only_asks) else _errors_let_through():
+            hydra_main()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except JobFailed:
@@ -87,6 +88,17 @@ def run_hydra(
         traceback.print_exc()
         sys.exit(FAILED)
     sys.exit(DONE)
+
+
+@contextlib.contextmanager
+def _errors_let_through() -> Iterator[None]:
+    """Within this context a job's own error comes through Hydra, which else makes a message of it and exits."""
+    before = os.environ.get("HYDRA_FULL_ERROR", "0")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        os.environ["HYDRA_FULL_ERROR"] = before
 
 
 def shows_full_error() -> bool:
@@ -138,36 +150,43 @@ def plain_value(config: DictConfig, key: str) -> Any:
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
-def job_variants(config_name: str, arguments: argparse.Namespace) -> Iterator[list[str]]:
-    """Overrides of as many jobs as it takes to see every value of a sweep once, each beside the others' first."""
+def job_variants(config_name: str, arguments: argparse.Namespace) -> Iterator[DictConfig]:
+    """As many jobs as it takes to see every value of a sweep once, each beside the others' first."""
+
+    def compose_whole(words: list[str]) -> DictConfig:
+        return compose(config_name, words, config_dir=arguments.config_dir)
+
     if not arguments.multirun:
-        yield list(arguments.overrides)
+        yield compose_whole(arguments.overrides)
         return
     told, _ = fixed_and_swept(arguments.overrides, {})
-    sweeper = compose(config_name, told, config_dir=arguments.config_dir).hydra.sweeper
-    fixed, swept = fixed_and_swept(arguments.overrides, sweeper.get("params") or {})
+    config = compose_whole(told)
+    fixed, swept = fixed_and_swept(arguments.overrides, config.hydra.sweeper.get("params") or {})
     for override in swept:
-        if override.is_interval_sweep() and sweeper._target_.endswith(".BasicSweeper"):
+        if override.is_interval_sweep() and config.hydra.sweeper._target_.endswith(".BasicSweeper"):
             raise CommandError(f"{override.input_line}: an interval is searched, not swept: add hparams_search=optuna")
+    groups = config.hydra.runtime.choices
+    # Any other word without a dot may be a group of the user's own.
+    composer = Composer(compose_whole, lambda key: key in groups or ("." not in key and key not in config))
     choices = [values_of(o) for o in swept]
     first = [c[0] for c in choices if c]
-    yield fixed + first
+    yield composer(fixed + first)
     for index, values in enumerate(c for c in choices if c):
         for value in values[1:]:
-            yield fixed + first[:index] + [value] + first[index + 1 :]
+            yield composer(fixed + first[:index] + [value] + first[index + 1 :])
 
 
 def fixed_and_swept(
     words: Sequence[str], params: Mapping[str, Any], config_loader: ConfigLoader | None = None
 ) -> tuple[list[str], list[Override]]:
-    """What `words` and the sweeper's `params` hold fixed, as typed, and what they vary. A word goes before a param.
+    """What `words` and the sweeper's `params` hold fixed, as typed, and what they vary.
 
-    `config_loader`: knows what a glob(...) stands for.
+    The last word for a key counts, and a param where there is none. `config_loader` knows what glob(...) stands for.
     """
     parse = OverridesParser.create(config_loader=config_loader).parse_overrides
-    overrides = parse(list(words))
-    told = {o.get_key_element() for o in overrides}
-    overrides += [o for o in parse([f"{k}={v}" for k, v in params.items()]) if o.get_key_element() not in told]
+    told = {o.get_key_element(): o for o in parse(list(words))}
+    defaults = {o.get_key_element(): o for o in parse([f"{key}={value}" for key, value in params.items()])}
+    overrides = (told | {key: o for key, o in defaults.items() if key not in told}).values()
     fixed = [str(o.input_line) for o in overrides if not o.is_sweep_override()]
     return fixed, [o for o in overrides if o.is_sweep_override()]
 

@@ -19,7 +19,7 @@ def explain(error: Exception, overrides: Sequence[str], compose_choices: Callabl
         return "\n".join(faults)
     if isinstance(error, MissingConfigException) and error.options is not None and error.missing_cfg_file is not None:
         group, _, choice = error.missing_cfg_file.rpartition("/")
-        return f"{group}={choice}: there is no such choice. {_nearest(choice, error.options)}"
+        return f"{group}={choice}: there is no such choice. {nearest(choice, error.options)}"
     if isinstance(error, OverrideParseException):
         return f"{error.override}: not understood. Settings are given as key=value; quote a value with odd characters."
     if isinstance(error, (ConfigCompositionException, OmegaConfBaseException)):
@@ -62,7 +62,7 @@ def _explain_key(error: Exception, overrides: Sequence[str], composed: DictConfi
                 return f"{override.input_line}: {section} is empty; add a key to it with +{override.input_line}"
             in_section = [k for k in known if k.rpartition(".")[0] == section]
             siblings = in_section or [k for k in known if "." not in k]
-            return f"{override.input_line}: there is no setting {key!r}. {_nearest(key, siblings)}"
+            return f"{override.input_line}: there is no setting {key!r}. {nearest(key, siblings)}"
     cause = error.__cause__  # OmegaConf's, where a value is of the wrong type
     return ": ".join(str(e).splitlines()[0] for e in (error, cause) if e is not None)
 
@@ -78,7 +78,7 @@ def _keys_of(config: DictConfig, prefix: str = "") -> Iterator[str]:
             yield from _keys_of(node, f"{prefix}{name}.")
 
 
-def _nearest(word: str, allowed: Sequence[str]) -> str:
+def nearest(word: str, allowed: Sequence[str]) -> str:
     """'Did you mean x? Allowed: x, y.'"""
     allowed = sorted(set(allowed))
     close = difflib.get_close_matches(word.replace("-", "_"), allowed, n=1)

@@ -4,11 +4,13 @@ import glob
 import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from jsc.command import compose_command
 from jsc.reporting import (
     ComparisonError,
+    LabTable,
     NoRunError,
     Tolerances,
     comparison_csv,
@@ -42,7 +44,7 @@ def main(words: list[str]) -> int:
         return 2
     config = compose_command("report", overrides, ReportSettings)
     try:
-        out = _compare(paths[1:], config) if paths[0] == "compare" else _report(paths, config)
+        out = _compare(paths[1:], config) if paths[0] == "compare" else report(paths, config)
     except (NoRunError, ComparisonError, OSError) as error:
         print(f"jsc.report: {error}", file=sys.stderr)
         return 2
@@ -50,7 +52,8 @@ def main(words: list[str]) -> int:
     return 0
 
 
-def _report(paths: list[str], config: ReportSettings) -> Path:
+def report(paths: Sequence[str], config: ReportSettings, *, lab_tables: Sequence[LabTable] = ()) -> Path:
+    """Report the runs under `paths`; returns the report's folder. Raises NoRunError."""
     folders = find_run_folders(paths)
     runs = read_runs(folders)
     out = Path(config.out) if config.out else _above(folders) / "report"
@@ -60,7 +63,8 @@ def _report(paths: list[str], config: ReportSettings) -> Path:
         stagnation_epochs=config.stagnation_epochs,
         overfitting=config.overfitting_tolerance,
     )
-    write_report(make_report(runs, tolerances=tolerances, title=config.title), runs, out)
+    document = make_report(runs, tolerances=tolerances, title=config.title, lab_tables=lab_tables)
+    write_report(document, runs, out)
     return out
 
 

@@ -24,6 +24,7 @@ from pydantic import ConfigDict
 
 SCHEMA: Literal[1] = 1
 
+PLAN_FILE = "sweep.json"  # a sweep's, which names its jobs' folders; the others are a run's
 RESULT_FILE = "result.json"
 METRICS_FILE = "metrics.csv"
 CHECKPOINT_FOLDER = "checkpoints"

@@ -148,6 +148,23 @@ class ReportSettings(Section):
     overfitting_tolerance: Annotated[float, Field(ge=0)]
 
 
+class ScaleSettings(Section):
+    """Words for every sweep of a lab."""
+
+    name: str
+    words: list[str]
+
+
+class LabSettings(Section):
+    """What `python -m jsc.lab` is told, besides words for its sweeps."""
+
+    out: Annotated[str, Field(min_length=1)]
+    scale: ScaleSettings
+    seeds: Annotated[list[NonNegativeInt], Field(min_length=1)]
+    questions: Annotated[list[str], Field(min_length=1)]
+    report: ReportSettings
+
+
 class SimulateSettings(Section):
     """What `python -m jsc.simulate` is told."""
 

@@ -21,6 +21,7 @@ from jsc.results import (
     CHECKPOINT_FOLDER,
     LAST_CHECKPOINT,
     METRICS_FILE,
+    PLAN_FILE,
     RESULT_FILE,
     ResultError,
     RunResult,
@@ -28,7 +29,6 @@ from jsc.results import (
     write_atomically,
 )
 
-PLAN_FILE = "sweep.json"
 FINISHED = ("completed", "stopped_early", "diverged")
 _MISSING = "(nothing)"
 
@@ -143,7 +143,9 @@ class Sweep:
         """Write `sweep.csv` and `sweep.md`."""
         rows = self.rows()
         write_atomically(self.folder / CSV_FILE, sweep_csv(rows))
-        write_atomically(self.folder / MARKDOWN_FILE, sweep_markdown(rows, self.folder.parent.name))
+        write_atomically(
+            self.folder / MARKDOWN_FILE, sweep_markdown(rows, f"{self.folder.parent.name}/{self.folder.name}")
+        )
         return rows
 
 

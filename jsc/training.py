@@ -19,6 +19,7 @@ from jsc.assembly import build_task, build_trainer, choose_engine, import_plugin
 from jsc.checkpoint import load_weights, read_checkpoint
 from jsc.datasets import PreparedJets
 from jsc.datasets.datamodule import JetDataModule
+from jsc.engine import warm_up
 from jsc.hparams import hyper_parameters, register_end, register_run
 from jsc.interruption import StopOnSignal
 from jsc.models import num_parameters
@@ -195,6 +196,8 @@ def fit(run: Run, jets: PreparedJets, task: JetClassifier, trainer: pl.Trainer, 
     )
     engine, reason = choose_engine(settings, task.model)
     log.info("engine: %s%s", engine, f" ({reason})" if reason else "")
+    if engine == "fused":
+        warm_up(next(task.model.parameters()).dtype)  # before the clock: a second, or many, of a process's first run
     if resume_from is not None:
         check_same_jets(run, jets, resume_from)
     data = JetDataModule(

@@ -13,6 +13,8 @@ from jsc.command import check, compose
 from jsc.results import RunResult
 from jsc.settings import TrainSettings
 
+torch.set_num_threads(1)  # tests run side by side: threads of several would wait for each other's cores
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
     "--headless",

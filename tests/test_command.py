@@ -63,6 +63,14 @@ def test_the_traceback_is_shown_on_request(monkeypatch: pytest.MonkeyPatch, caps
         ("seed=1", [["seed=1"]]),
         ("-m seed=1 optimizer.lr=0.1,0.2", [["seed=1", "optimizer.lr=0.1"], ["seed=1", "optimizer.lr=0.2"]]),
         ("-m a=1,2 b=3,4", [["a=1", "b=3"], ["a=2", "b=3"], ["a=1", "b=4"]]),
+        ("-m seed=1 seed=4 optimizer.lr=0.1 optimizer.lr=0.2,0.3", [["seed=4", f"optimizer.lr=0.{i}"] for i in (2, 3)]),
+        (
+            "-m hparams_search=optuna optimizer.lr=interval(0.1,1) dataset.batch_size=64 scheduler=none",
+            [
+                ["hparams_search=optuna", "dataset.batch_size=64", "scheduler=none", f"optimizer.lr={r}"]
+                for r in (0.1, 1.0)
+            ],
+        ),
         ("-m seed=range(0,3)", [["seed=0"], ["seed=1"], ["seed=2"]]),
         (
             "-m experiment=lr_x_batch_size optimizer.lr=0.5",
@@ -78,7 +86,7 @@ def test_every_value_of_a_sweep_is_checked_once(command: str, jobs: list[list[st
     arguments = argparse.Namespace(multirun="-m" in words, overrides=[w for w in words if w != "-m"], config_dir=None)
     if "a=1,2" in words:
         arguments.overrides = [w.replace("a=", "+a=").replace("b=", "+b=") for w in arguments.overrides]
-    found = [[o.lstrip("+") for o in job] for job in job_variants("train", arguments)]
+    found = [[o.lstrip("+") for o in job.hydra.overrides.task] for job in job_variants("train", arguments)]
     assert found == jobs
 
 

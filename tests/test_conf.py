@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from jsc.assembly import build_schedule, build_trainer, choose_engine
-from jsc.command import CONFIG_FOLDER, check, compose, job_variants
+from jsc.command import CONFIG_FOLDER, check, job_variants
 from jsc.construction import construct
 from jsc.models import build_model, find_model
 from jsc.settings import TrainSettings
@@ -100,7 +100,7 @@ EXPERIMENTS = {
     "learning_rate": {"optimizer.lr": [1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6]},
     "max_epochs": {"trainer.max_epochs": [1, 5, 10, 20, 50, 100, 150, 200]},
     "lr_x_batch_size": {"optimizer.lr": [1e-1, 1e-2, 1e-3, 1e-4], "dataset.batch_size": [64, 128, 256, 512]},
-    "ten_times": {"model.name": ["jsc-tiny", "jsc-my", "jsc-medium", "jsc-tiny-x10"], "seed": [0, 1, 2]},
+    "ten_times": {"model.name": ["jsc-tiny", "jsc-my", "jsc-medium", "jsc-tiny-x10", "jsc-test"], "seed": [0, 1, 2]},
 }
 
 
@@ -110,7 +110,7 @@ def test_experiments_vary_what_they_say_and_nothing_else(choice: str) -> None:
     assert first_line == "# @package _global_"
     assert f"python -m jsc.train -m experiment={choice}" in question
     arguments = argparse.Namespace(multirun=True, overrides=[f"experiment={choice}"], config_dir=None)
-    jobs = [compose("train", overrides) for overrides in job_variants("train", arguments)]
+    jobs = list(job_variants("train", arguments))
     expected = EXPERIMENTS[choice]
     for job in jobs:
         check(job, TrainSettings)

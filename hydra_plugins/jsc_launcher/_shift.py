@@ -16,7 +16,7 @@ from hydra_plugins.jsc_launcher._runner import Place, signals_noted
 from hydra_plugins.jsc_launcher._tasks import TASK_FOLDER
 from jsc.command import CommandError
 from jsc.reporting.sweep_table import CSV_FILE, MARKDOWN_FILE
-from jsc.sweep import PLAN_FILE
+from jsc.results import PLAN_FILE
 from jsc.sweep_console import summary
 from jsc.train import main as train_main
 

@@ -52,8 +52,8 @@ class JscLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Raises CommandError on a setting out of its range."""
-        from hydra_plugins.jsc_launcher._composer import install_composer
         from jsc.command import CommandError
+        from jsc.composer import install_composer
 
         if self.num_workers is not None and self.num_workers < 1:
             raise CommandError(f"hydra.launcher.num_workers={self.num_workers}: give 1 or more, or null for every core")

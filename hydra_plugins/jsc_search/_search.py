@@ -14,7 +14,7 @@ from hydra_plugins.jsc_launcher.jsc_launcher import JscLauncher
 from hydra_plugins.jsc_search._space import Space, num_points, space_of
 from hydra_plugins.jsc_search._study import STORAGE_FILE, Study, open_study
 from jsc.command import CommandError, JobFailed, fixed_and_swept, quoted
-from jsc.sweep import PLAN_FILE
+from jsc.results import PLAN_FILE
 
 if TYPE_CHECKING:
     from hydra_plugins.jsc_search.jsc_search import JscSearch

@@ -8,7 +8,7 @@ it under one class. `dropout` gives torch the random bits that the kernels draw.
 file beside `cpu`, with the same class over the same plan.
 """
 
-from jsc.engine.cpu import Evaluation, FusedTrainer
+from jsc.engine.cpu import Evaluation, FusedTrainer, warm_up
 from jsc.engine.dropout import CounterDropout, count_dropout, set_dropout_step
 from jsc.engine.loss import CrossEntropy
 from jsc.engine.optimizers import lower_optimizer
@@ -25,4 +25,5 @@ __all__ = [
     "lower",
     "lower_optimizer",
     "set_dropout_step",
+    "warm_up",
 ]

@@ -233,6 +233,14 @@ class FusedTrainer:
             raise _bad_label(self._plan.num_classes)
 
 
+def warm_up(dtype: torch.dtype) -> None:
+    """Compile the kernel, or load it from disk, which takes a second; no random number is drawn."""
+    with torch.random.fork_rng(devices=[]):
+        model = nn.Sequential(nn.Linear(1, 2, dtype=dtype))
+    trainer = FusedTrainer(model, torch.optim.SGD(model.parameters(), lr=1.0), loss=CrossEntropy(), seed=0)
+    trainer.evaluate(np.empty((0, 1), trainer.dtype), np.empty(0, np.int8))
+
+
 def _round_up(number: int, multiple: int) -> int:
     return -(-number // multiple) * multiple
 

@@ -124,9 +124,13 @@ def _legend_title(question: Question) -> str:
 
 
 def training_chart(question: Question) -> LineChart:
-    """Training accuracy against optimizer steps, one line a run, one colour a configuration."""
+    """Training accuracy against optimizer steps, one line a run, one colour a configuration.
+
+    Steps are on a logarithmic axis where one run took ten times as many as another: batch sizes, numbers of epochs.
+    """
+    steps = [run.epochs[-1].step for c in question.configurations for run in c.counted if run.epochs]
     return LineChart(
-        Axis("optimizer step"),
+        Axis("optimizer step", "log" if steps and max(steps) >= 10 * min(steps) else "linear"),
         Axis("training accuracy"),
         _curves(question, x=lambda row: row.step, y=lambda row: row.train_acc),
         _legend_title(question),

@@ -140,6 +140,7 @@ def _draw_series(axes: "Axes", series: Series) -> None:
         capsize=2.5,
         elinewidth=0.9,
         label=series.label,
+        zorder=2.0 + 1.0 / (1 + len(series.x)),  # a short run in front of the longer one that goes on from it
     )
 
 

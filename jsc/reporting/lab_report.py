@@ -28,7 +28,7 @@ from jsc.reporting.questions import (
     find_questions,
     group_by_data,
 )
-from jsc.reporting.references import LabTable, beside
+from jsc.reporting.references import LabTable, beside, introduction
 from jsc.reporting.runs import REPORT_FILE, SETTINGS_OF_RESULT, Run
 from jsc.reporting.tables import class_table, configuration_table, problem_table, table_csv, tests_of
 from jsc.reporting.wording import count, join, label, named, percent, score, shown
@@ -63,7 +63,7 @@ def make_report(
         for question in questions:
             tables = [table for table in lab_tables if set(table.varied) == set(question.varied)]
             sections.append(_question(question, where, tolerances, names, tables))
-        told = {id(c) for question in questions for c in question.configurations}
+        told = {tuple(c.settings.items()) for question in questions for c in question.configurations}
         if len(told) < len(configurations):
             sections.append(_all_configurations(configurations, where))
     faults = problem_table(runs)
@@ -166,12 +166,13 @@ def _question(
             folded=len(question.configurations) > 30,
         )
     )
-    blocks += [beside(table, question) for table in lab_tables]
     findings = claims.curves(question, tolerances)
     said = [*claims.comparison(question, tolerances.confidence), *claims.cost(question), *claims.dead_classes(question)]
     said += findings.sentences
     if said:
         blocks.append(Bullets(tuple(said)))
+    if lab_tables:
+        blocks += [Paragraph(introduction(question)), *(beside(table, question) for table in lab_tables)]
     blocks += _figures(question, names, title)
     if findings.overfitted:
         shown_runs = findings.overfitted[:MAX_LOSS_CURVES]
@@ -212,8 +213,8 @@ def _setting_out(question: Question) -> str:
     repeats = sum(len(c.repeats) for c in question.configurations)
     if repeats:
         text += (
-            f" {count(repeats, 'run')} repeated a seed with the same settings; of each seed the latest run stands "
-            "here, because repeats of a seed are no independent values."
+            f" {count(repeats, 'run')} repeated a seed with the same settings; of each seed one stands here, from the "
+            "sweep that holds most of these or the latest, because repeats of a seed are no independent values."
         )
     differing = _differing_repeats(question)
     if differing:

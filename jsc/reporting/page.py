@@ -28,8 +28,7 @@ pre { background: var(--shade); padding: .75rem; border-radius: 4px; white-space
 nav ul { list-style: none; padding: 0; display: flex; flex-wrap: wrap; gap: .15rem 1.1rem; max-width: none; }
 .wide { overflow-x: auto; margin: 1rem 0; }
 table { border-collapse: collapse; font-size: .85rem; line-height: 1.35; font-variant-numeric: tabular-nums; }
-caption { caption-side: top; text-align: left; color: var(--soft); padding: 0 0 .4rem; }
-caption span { position: sticky; left: 0; display: inline-block; max-width: min(46rem, calc(100vw - 2rem)); }
+p.caption { color: var(--soft); font-size: .85rem; line-height: 1.35; margin: 1.25rem 0 -.6rem; }
 th, td { padding: .35rem .6rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--rule);
   overflow-wrap: normal; }
 td { white-space: nowrap; }
@@ -117,9 +116,10 @@ def _table(table: Table) -> str:
         f'<th scope="col"{_cell_class(i, "", table)}>{_text(cell)}</th>' for i, cell in enumerate(table.header)
     )
     rows = "".join(f"<tr>{''.join(_cell(i, cell, table) for i, cell in enumerate(row))}</tr>\n" for row in table.rows)
-    shown = (
-        f'<div class="wide" tabindex="0" role="region" aria-label="{html.escape(table.caption)}">\n'
-        f"<table><caption><span>{_text(table.caption)}</span></caption>\n<thead><tr>{head}</tr></thead>\n"
+    name = html.escape(table.caption.replace("`", ""))
+    shown = (  # the caption stands outside: a narrow table would break it into many lines, a wide one scroll it away
+        f'<p class="caption">{_text(table.caption)}</p>\n'
+        f'<div class="wide" tabindex="0" role="region" aria-label="{name}">\n<table><thead><tr>{head}</tr></thead>\n'
         f"<tbody>{rows}</tbody></table>\n</div>\n"
     )
     if table.folded:

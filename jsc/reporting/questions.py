@@ -1,15 +1,15 @@
 """What was varied, found from the runs: configurations (runs that differ in their seed alone) and their questions.
 
 A line is a set of configurations that differ in one setting, a plane one that differs in two and holds a full
-rectangle of values. One report asks each setting once, on its longest line, and each pair of settings once, on its
-fullest plane; of equals, the one with the lowest validation loss.
+rectangle of values, without the lines that cross it. One report asks each setting once, on its longest line, and each
+pair of settings once, on its fullest plane; of equals, the one with the lowest validation loss.
 """
 
 import itertools
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from jsc.reporting.runs import SETTINGS_OF_RESULT, Run, Setting
 from jsc.reporting.sample import Sample, sample
@@ -33,13 +33,14 @@ class DataIdentity:
     def __str__(self) -> str:
         if self.sha256 is None:
             return f"{self.dataset} (never read)"
-        counts = f"{self.num_train:,} training, {self.num_val:,} validation and {self.num_test:,} test jets"
+        numbers = ("?" if n is None else f"{n:,}" for n in (self.num_train, self.num_val, self.num_test))
+        counts = "{} training, {} validation and {} test jets".format(*numbers)
         return f"{self.dataset} (variant {self.variant}; {counts}; SHA-256 {self.sha256[:8]})"
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """Runs with the same settings on the same data. `runs` holds one run a seed; `repeats` the older ones of a seed."""
+    """Runs with the same settings on the same data. `runs` holds one run a seed; `repeats` the others."""
 
     settings: Mapping[str, Setting]
     runs: tuple[Run, ...]
@@ -224,12 +225,14 @@ def find_questions(configurations: Sequence[Configuration], data: DataIdentity |
         if lines:
             line = _with_other_budgets(max(lines, key=_rank), configurations, name)
             asked |= {id(c) for c in line}
+            line = _from_one_sweep(line)
             lines_asked.append(Question((name,), _sorted(line, (name,)), others=len(lines) - 1, data=data))
     for down, across in itertools.combinations(varied, 2):
         pair = (across, down)
-        planes = [plane for plane in _families(configurations, pair) if _holds_rectangle(plane, pair)]
+        planes = [_without_lines(plane, pair) for plane in _families(configurations, pair)]
+        planes = [plane for plane in planes if _holds_rectangle(plane, pair)]
         if planes:
-            plane = max(planes, key=_rank)
+            plane = _from_one_sweep(max(planes, key=_rank))
             planes_asked.append(Question(pair, _sorted(plane, pair), others=len(planes) - 1, data=data))
     lines_asked.sort(key=lambda question: question.varied == ("model",))
     where = len(lines_asked) - (bool(lines_asked) and lines_asked[-1].varied == ("model",))
@@ -242,6 +245,20 @@ def find_questions(configurations: Sequence[Configuration], data: DataIdentity |
         else:
             questions.append(Question(together, _sorted(left, together), confounded=len(together) > 1, data=data))
     return questions
+
+
+def _from_one_sweep(configurations: Sequence[Configuration]) -> list[Configuration]:
+    """Of the repeats of a seed, those of the sweep that holds most of these configurations: their times compare."""
+    sweeps = Counter(run.folder.parent for c in configurations for run in (*c.runs, *c.repeats) if run.counts)
+    chosen = []
+    for c in configurations:
+        by_seed: dict[int, list[Run]] = defaultdict(list)
+        for run in (*c.repeats, *c.runs):  # the latest last: of equals, it stays
+            by_seed[_record(run).seed].append(run)
+        ordered = [sorted(by_seed[s], key=lambda r: (r.counts, sweeps[r.folder.parent])) for s in sorted(by_seed)]
+        runs, repeats = [seed[-1] for seed in ordered], [run for seed in ordered for run in seed[:-1]]
+        chosen.append(replace(c, runs=tuple(runs), repeats=tuple(repeats)))
+    return chosen
 
 
 def _families(configurations: Sequence[Configuration], settings: tuple[str, ...]) -> list[list[Configuration]]:
@@ -262,6 +279,18 @@ def _holds_rectangle(plane: Sequence[Configuration], pair: tuple[str, str]) -> b
     for c in plane:
         columns[c.settings[pair[0]]].add(c.settings[pair[1]])
     return any(len(one & other) > 1 for one, other in itertools.combinations(columns.values(), 2))
+
+
+def _without_lines(plane: list[Configuration], pair: tuple[str, str]) -> list[Configuration]:
+    """The plane without the rows and columns of one value beside others of three or more.
+
+    Those belong to lines that cross it, and would leave it full of holes: of four learning rates by four batch sizes,
+    and six of each at one value of the other, the four by four stay.
+    """
+    counts = [Counter(c.settings[name] for c in plane) for name in pair]
+    crossed = [{value for value, n in count.items() if n == 1 and max(count.values()) > 2} for count in counts]
+    inside = [c for c in plane if not any(c.settings[name] in out for name, out in zip(pair, crossed, strict=True))]
+    return inside if len(inside) == len(plane) else _without_lines(inside, pair)
 
 
 def _with_other_budgets(

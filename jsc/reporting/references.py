@@ -40,19 +40,31 @@ class LabRow:
 
 @dataclass(frozen=True, kw_only=True)
 class LabTable:
-    """One lab's table: which report, what it varied, on which data, with which other settings."""
+    """One lab's table: which report, what it varied, on which data, with which other settings; what to know of it."""
 
     report: str
     varied: tuple[str, ...]
     data: str
     settings: str
     rows: tuple[LabRow, ...]
+    note: str = ""
 
 
 def lab_tables() -> list[LabTable]:
     """All that the labs measured."""
     text = importlib.resources.files("jsc.reporting").joinpath("labs.json").read_text()
     return pydantic.TypeAdapter(list[LabTable]).validate_json(text)
+
+
+def introduction(question: Question) -> str:
+    """What is to be known of all the labs' tables that stand under a question."""
+    ours = f"{question.data}" if question.data is not None else "the runs above"
+    names = [name for name in ("model", "max_epochs", "batch_size", "lr") if name in question.fixed]
+    held = ", ".join(named(name, question.fixed[name]) for name in names)
+    return (
+        "The labs' own figures beside ours: theirs are of one seed, on other jets or another split and with other "
+        f"settings, so levels do not compare; directions do. Here: {ours}; {held}."
+    )
 
 
 def beside(table: LabTable, question: Question) -> Table:
@@ -74,17 +86,8 @@ def beside(table: LabTable, question: Question) -> Table:
             n = 0 if configuration is None else len(configuration.counted)
             cells.append(NONE if configuration is None else mean_and_deviation(configuration.scores(name), form, n))
         rows.append((*cells, "not run" if configuration is None else seeds(configuration)))
-    here = f"{question.data}" if question.data is not None else "the runs above"
-    caption = (
-        f"Beside the figures of lab report {table.report} ({table.data}; {table.settings}). Here: {here}; "
-        f"{_held(question)}. The levels do not compare; the direction does. {_trend(table, ours, given)}"
-    )
+    caption = f"Lab report {table.report} ({table.data}; {table.settings}). {_trend(table, ours, given)} {table.note}"
     return Table(caption.strip(), (*header, "seeds, here"), tuple(rows), frozenset(range(1, len(header))))
-
-
-def _held(question: Question) -> str:
-    names = [name for name in ("model", "max_epochs", "batch_size", "lr") if name in question.fixed]
-    return ", ".join(named(name, question.fixed[name]) for name in names)
 
 
 def _trend(

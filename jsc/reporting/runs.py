@@ -1,6 +1,7 @@
 """Run folders, read as they are found: whatever a folder lacks or holds damaged is kept as a sentence about it."""
 
 import glob
+import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ import yaml
 from jsc.results import (
     CHECKPOINT_FOLDER,
     METRICS_FILE,
+    PLAN_FILE,
     RESULT_FILE,
     TEST_FILE,
     EpochMetrics,
@@ -57,8 +59,19 @@ _NO_SETTING = {
     "seed",
     "resume",
 }
-_NO_SETTING_GROUPS = ("hydra", "logger", "plugins", "paths")
+_NO_SETTING_GROUPS = ("hydra", "logger", "plugins", "paths", "sweep")
 _NO_SETTING_ENDS = ("dirpath", "filename", "dir", "save_dir", "default_root_dir", "num_workers", "log_every_n_steps")
+
+
+# What a damaged or edited record may break: fields with the least and the largest value that they can have.
+_RANGES = (
+    *((f"{split}_acc", 0.0, 1.0) for split in ("train", "val", "test")),
+    *((f"{split}_loss", 0.0, math.inf) for split in ("train", "val", "test")),
+    ("fit_seconds", 0.0, math.inf),
+    ("batch_size", 1, math.inf),
+    ("max_epochs", 1, math.inf),
+    ("epochs_run", 0, math.inf),
+)
 
 
 class NoRunError(ValueError):
@@ -95,8 +108,9 @@ def is_finite(value: float | None) -> bool:
 def find_run_folders(patterns: Sequence[str]) -> list[Path]:
     """Every run folder at or under the given folders or glob patterns, each once, in order.
 
-    A folder is a run if it holds result.json, metrics.csv or .hydra/config.yaml, or if it stands empty-handed beside
-    such folders (a sweep's job that left nothing). Folders of reports are skipped. Raises NoRunError.
+    A folder is a run if it holds result.json, metrics.csv or .hydra/config.yaml, if it stands empty-handed beside such
+    folders (a sweep's job that left nothing), or if a sweep.json names it, whether it is there or not. Folders of
+    reports are skipped. Raises NoRunError.
     """
     found: dict[Path, None] = {}
     for pattern in patterns:
@@ -123,17 +137,24 @@ def _runs_under(path: Path) -> Iterator[Path]:
     if _holds_records(path):
         yield path
         return
-    children = sorted(
-        (child for child in path.iterdir() if child.is_dir() and not child.name.startswith(".")), key=_natural
-    )
-    children = [child for child in children if not (child / REPORT_FILE).exists()]
-    is_sweep = any(_holds_records(child) for child in children)
+    found = (child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
+    planned = _planned_folders(path)
+    children = sorted({*planned, *(child for child in found if not (child / REPORT_FILE).exists())}, key=_natural)
+    is_sweep = bool(planned) or any(_holds_records(child) for child in children)
     for child in children:
-        inner = list(_runs_under(child))
+        inner = list(_runs_under(child)) if child.is_dir() else []
         if inner or not is_sweep:
             yield from inner
         else:
             yield child
+
+
+def _planned_folders(sweep: Path) -> list[Path]:
+    """Those of the jobs in `sweep.json`; none where that is missing or damaged."""
+    try:
+        return [sweep / str(job["folder"]) for job in json.loads((sweep / PLAN_FILE).read_text())["jobs"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def _natural(path: Path) -> tuple[int, int, str]:
@@ -152,7 +173,11 @@ def read_run(folder: Path, *, name: str) -> Run:
     """Read one run folder; never raises for what is missing or damaged in it."""
     problems: list[str] = []
     if not _holds_records(folder):
-        problems.append("the folder holds no record: result.json, metrics.csv and .hydra/config.yaml are all missing")
+        problems.append(
+            "the folder holds no record: result.json, metrics.csv and .hydra/config.yaml are all missing"
+            if folder.is_dir()
+            else f"{PLAN_FILE} names this job, but there is no such folder: it was never started, or was taken away"
+        )
         return Run(
             folder=folder,
             name=name,
@@ -170,6 +195,9 @@ def read_run(folder: Path, *, name: str) -> Run:
             epochs = tuple(read_metrics(folder))
         except ResultError as error:
             problems.append(f"{_without_folder(error, folder)} (its curves are left out)")
+        else:
+            if not epochs and state in ("completed", "stopped_early", "diverged"):
+                problems.append("metrics.csv holds no epoch: no curves")
     elif state != "failed":
         problems.append("metrics.csv is missing: no curves")
     test = _test(folder, problems, expected=state in ("completed", "stopped_early"))
@@ -203,7 +231,18 @@ def _result(folder: Path, problems: list[str]) -> tuple[RunResult | None, State]
     except ResultError as error:
         problems.append(f"{_without_folder(error, folder)} (its scores are not used)")
         return None, "unreadable"
+    impossible = [
+        f"{name}={getattr(result, name)}" for name, low, high in _RANGES if not _lies(result, name, low, high)
+    ]
+    if impossible:
+        problems.append(f"result.json holds what cannot be: {', '.join(impossible)} (its scores are not used)")
+        return None, "unreadable"
     return result, result.status
+
+
+def _lies(result: RunResult, name: str, low: float, high: float) -> bool:
+    value = getattr(result, name)
+    return not is_finite(value) or low <= value <= high
 
 
 def _test(folder: Path, problems: list[str], *, expected: bool) -> TestResult | None:
@@ -213,10 +252,26 @@ def _test(folder: Path, problems: list[str], *, expected: bool) -> TestResult | 
             problems.append("checkpoints/test.json is missing: no scores by class")
         return None
     try:
-        return read_test(path)
+        test = read_test(path)
     except ResultError as error:
         problems.append(f"{_without_folder(error, folder)} (no scores by class)")
         return None
+    if not _adds_up(test):
+        problems.append("checkpoints/test.json: its classes, confusion matrix and number of jets do not fit together")
+        return None
+    return test
+
+
+def _adds_up(test: TestResult) -> bool:
+    cells = [cell for row in test.confusion for cell in row]
+    num_classes = len(test.class_names)
+    return (
+        num_classes > 0
+        and [scores.name for scores in test.classes] == test.class_names
+        and [len(row) for row in test.confusion] == [num_classes] * num_classes
+        and all(cell >= 0 for cell in cells)
+        and sum(cells) == test.num_test
+    )
 
 
 def _check_scores(
@@ -263,6 +318,9 @@ def _options(folder: Path, problems: list[str]) -> dict[str, Setting]:
     except (OSError, yaml.YAMLError) as error:
         first_line = str(error).splitlines()[0]
         problems.append(f".hydra/config.yaml cannot be read: {first_line}")
+        return {}
+    if not isinstance(config, dict):
+        problems.append(".hydra/config.yaml cannot be read: it holds no keys")
         return {}
     return {key: value for key, value in _flatten(config, "") if _is_setting(key)}
 

@@ -27,7 +27,7 @@ class Sample:
         if self.n < 2:
             return None
         mean = self.mean
-        return math.sqrt(math.fsum((value - mean) ** 2 for value in self.values) / (self.n - 1))
+        return math.hypot(*(value - mean for value in self.values)) / math.sqrt(self.n - 1)
 
     def interval(self, confidence: float) -> tuple[float, float] | None:
         """The Student t interval of the mean; None of fewer than two values."""

@@ -3,7 +3,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+
+from jsc.engine import warm_up
+from jsc.engine.compilation import kernel
 
 SCRIPT = """
 import logging, sys
@@ -31,3 +36,13 @@ def test_the_first_process_compiles_and_says_so_and_the_second_loads(tmp_path: P
     assert str(tmp_path) in first
     assert "compiled" not in second
     assert first.splitlines()[-1] == second.splitlines()[-1]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_warming_up_draws_no_random_number(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    ready: set[np.dtype] = set()
+    monkeypatch.setattr(kernel(), "_ready", ready)
+    before = torch.get_rng_state()
+    warm_up(dtype)
+    assert ready == {np.dtype(str(dtype).removeprefix("torch."))}
+    assert torch.equal(torch.get_rng_state(), before)

@@ -9,13 +9,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
-pytest.importorskip("optuna", reason="the extra jsc[optuna] is not installed")
-
-import optuna
-
 from hydra_plugins.jsc_search._study import Study
+from jsc.results import read_result
 from tests.jsc_launcher.conftest import QUICK, SweepCommand
 
 MOODY = """
@@ -28,8 +26,11 @@ class Moody(nn.Module):
         super().__init__()
         self.mood = mood
     def forward(self, x):
-        if self.mood == "bad" and self.training and not isinstance(x, torch.fx.Proxy):
-            raise ValueError("not today")
+        if self.training and not isinstance(x, torch.fx.Proxy):
+            if self.mood == "bad":
+                raise ValueError("not today")
+            if self.mood == "wild":
+                return x * torch.inf
         return x
 
 @register(ModelInfo(name="moody", model_source="physical", task_type="physical",
@@ -41,14 +42,15 @@ def moody(*, num_features, num_classes, mood="good"):
 
 @pytest.fixture
 def moody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Words for a network that fails in a bad mood."""
+    """Words for a network that fails in a bad mood, and diverges in a wild one."""
     from jsc.models import registry
 
     monkeypatch.setattr(registry, "_MODELS", dict(registry._MODELS), raising=True)
     monkeypatch.delitem(sys.modules, "moody", raising=False)
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "moody.py").write_text(MOODY)
-    return ["plugins=[moody]", "model.name=moody", "engine=torch", *QUICK, "trainer.max_epochs=1", "scheduler=none"]
+    words = ["plugins=[moody]", "model.name=moody", "engine=torch", *QUICK, "trainer.max_epochs=1", "scheduler=none"]
+    return ["-m", "hparams_search=optuna", *words, "optimizer.lr=interval(0.01,0.1)", "hydra.sweep.dir=s"]
 
 
 def table(folder: Path) -> dict[int, dict[str, str]]:
@@ -61,37 +63,71 @@ def trials(folder: Path) -> list[tuple[str, dict[str, Any], float | None]]:
     return [(trial.state.name, trial.params, trial.value) for trial in study.trials]
 
 
-def test_what_fails_or_diverges_is_pruned_and_the_search_goes_on(
+def test_what_fails_or_diverges_is_pruned(
     sweep_command: SweepCommand, moody: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    space = ["+model.options.mood=good,bad", "optimizer.lr=tag(log,interval(1e-3,1e35))", "dataset.batch_size=64"]
-    numbers = [
-        "optimizer=sgd",
-        "hydra.sweeper.num_trials=8",
-        "hydra.sweeper.num_startup_trials=8",
-        "hydra.launcher.num_workers=2",
-    ]
-    assert sweep_command("-m", "hparams_search=optuna", *moody, *space, *numbers, "hydra.sweep.dir=s") == 0
-    output = capfd.readouterr().out
-    rows, told = table(tmp_path / "s"), trials(tmp_path / "s")
-    assert {row["status"] for row in rows.values()} == {"completed", "failed", "diverged"}
-    assert len(told) == len(rows) == 8
+    """With Hydra's own launcher, one trial at a time."""
+    words = [*moody, "hydra/launcher=basic", "hydra.sweeper.seed=8"]
+    assert sweep_command(*words, "+model.options.mood=good,bad,wild", "hydra.sweeper.num_trials=4") == 0
+    assert "trials failed or diverged" in capfd.readouterr().out
+    states = {"good": "COMPLETE", "bad": "PRUNED", "wild": "PRUNED"}
+    told = trials(tmp_path / "s")
+    assert [state for state, _, _ in told] == [states[params["+model.options.mood"]] for _, params, _ in told]
+    assert {params["+model.options.mood"] for _, params, _ in told} == set(states)
     for number, (state, params, value) in enumerate(told):
-        row = rows[number]
-        assert row["+model.options.mood"] == params["+model.options.mood"]
-        assert float(row["optimizer.lr"]) == params["optimizer.lr"]
-        assert state == ("COMPLETE" if row["status"] == "completed" else "PRUNED")
-        assert value == (float(row["val_loss"]) if row["status"] == "completed" else None)
-        assert (row["status"] == "failed") == (params["+model.options.mood"] == "bad")
-    assert output.count("Sweep of 8 jobs in s: 8 to run with 2 workers") == 1
+        [folder] = (tmp_path / "s").glob(f"{number}_*")
+        result = read_result(folder)
+        assert result.lr == params["optimizer.lr"]
+        assert value == (result.val_loss if state == "COMPLETE" else None)
+
+
+def test_a_search_without_a_score_fails(
+    sweep_command: SweepCommand, moody: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = [*moody, "hydra/launcher=basic", "hydra.sweeper.num_trials=1"]
+    assert sweep_command(*words, "+model.options.mood=bad") == 1
+    assert "No trial came to a validation loss" in capfd.readouterr().out
+
+
+@pytest.mark.slow
+def test_batches_share_a_worker_a_table_and_a_summary(
+    sweep_command: SweepCommand, moody: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = [*moody, "+model.options.mood=good,bad", "hydra.launcher.num_workers=1", "hydra.sweeper.num_at_once=2"]
+    assert sweep_command(*words, "hydra.sweeper.num_trials=6") == 0
+    output = capfd.readouterr().out
+    assert output.count("Sweep of 6 jobs in s: 6 to run with 1 worker") == 1
     assert output.count("One row a job") == 1
     processes = {path.name.split(".")[-2] for path in (tmp_path / "s").glob("*/events.out.tfevents.*")}
-    assert len(processes) == 2
+    assert len(processes) == 1
+    rows, told = table(tmp_path / "s"), trials(tmp_path / "s")
+    assert sorted(rows) == list(range(6))
+    for number, (state, params, value) in enumerate(told):
+        row = rows[number]
+        assert (row["optimizer.lr"], row["model.options.mood"]) == (
+            str(params["optimizer.lr"]),
+            params["+model.options.mood"],
+        )
+        assert row["status"] == {"COMPLETE": "completed", "PRUNED": "failed"}[state]
+        assert value == (float(row["val_loss"]) if row["val_loss"] else None)
+    losses = [float(row["val_loss"]) for row in rows.values() if row["val_loss"]]
+    assert losses == sorted(losses)
+    assert 2 <= len(losses) < 6
+
+    assert sweep_command(*words) == 2
+    assert "holds a search already" in capfd.readouterr().err
+    assert sweep_command("sweep.resume=s", "optimizer.lr=interval(0.01,0.2)") == 2
+    assert "the search space has changed: optimizer.lr was" in capfd.readouterr().err
+    written = {path: path.stat().st_mtime_ns for path in (tmp_path / "s").glob("*/result.json")}
+    assert sweep_command("sweep.resume=s", "hydra.sweeper.num_trials=7") == 0
+    assert "Sweep of 7 jobs in s: 1 to run" in capfd.readouterr().out
+    assert trials(tmp_path / "s")[:6] == told
+    assert all(path.stat().st_mtime_ns == when for path, when in written.items())  # failed ones too: they were told
 
 
 SEARCH = [
     *("-m", "hparams_search=optuna", *QUICK, "trainer.max_epochs=30", "dataset.batch_size=64,128"),
-    *("hydra.sweeper.num_trials=7", "hydra.sweeper.num_startup_trials=3", "hydra.launcher.num_workers=2"),
+    *("hydra.sweeper.num_trials=7", "hydra.sweeper.num_startup_trials=3", "hydra.sweeper.num_at_once=2"),
 ]
 
 
@@ -99,72 +135,42 @@ SEARCH = [
 def test_a_killed_search_ends_as_an_undisturbed_one(
     sweep_command: SweepCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed in the middle of trials, then between the end of some and the moment that they are told."""
-    assert sweep_command(*SEARCH, "hydra.sweep.dir=whole") == 0
+    """Killed when one trial of a batch has ended and is not told yet, and the other is under way."""
+    assert sweep_command(*SEARCH, "hydra/launcher=basic", "hydra.sweep.dir=whole") == 0
+    killed = tmp_path / "killed"
     root = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
-    command = [sys.executable, "-m", "jsc.train", *SEARCH, "hydra.sweep.dir=killed"]
+    command = [sys.executable, "-m", "jsc.train", *SEARCH, "hydra.launcher.num_workers=1", "hydra.sweep.dir=killed"]
     process = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True)
     try:
         deadline = time.monotonic() + 300
-        while len(list((tmp_path / "killed").glob("[23]_*/metrics.csv"))) < 2 and time.monotonic() < deadline:
-            time.sleep(0.02)
+        while not list(killed.glob("3_*/metrics.csv")) and time.monotonic() < deadline:
+            time.sleep(0.01)
     finally:
         process.kill()
     assert process.wait() == -signal.SIGKILL
-    assert [state for state, _, _ in trials(tmp_path / "killed")] == ["COMPLETE"] * 2 + ["RUNNING"] * 2
-    time.sleep(0.5)  # its workers notice
+    time.sleep(0.5)  # its worker notices
+    assert [state for state, _, _ in trials(killed)] == ["COMPLETE"] * 2 + ["RUNNING"] * 2
+    ended = {path: path.stat().st_mtime_ns for path in killed.glob("*/result.json")}
+    assert sorted(path.parent.name[0] for path in ended) == ["0", "1", "2"]
 
     tell, told = Study.tell, list[int]()
-
-    def die_at_the_fifth(self: Study, number: int, loss: float) -> None:
-        if number == 5:
-            raise SystemError
-        told.append(number)
-        tell(self, number, loss)
-
-    monkeypatch.setattr(Study, "tell", die_at_the_fifth)
-    assert sweep_command("sweep.resume=killed") == 1
     monkeypatch.setattr(Study, "tell", lambda self, number, loss: (told.append(number), tell(self, number, loss)))
-    ended = {path: path.stat().st_mtime_ns for path in (tmp_path / "killed").glob("*/result.json")}
-    assert len(ended) == 6
     assert sweep_command("sweep.resume=killed") == 0
     assert told == [2, 3, 4, 5, 6]
-    assert all(path.stat().st_mtime_ns == written for path, written in ended.items())
-    assert trials(tmp_path / "killed") == trials(tmp_path / "whole")
-    whole, killed = table(tmp_path / "whole"), table(tmp_path / "killed")
-    assert list(whole) == list(killed)
-    for name in ("status", "val_loss", "test_loss", "epochs_run", "folder", "command"):
-        assert [row[name] for row in whole.values()] == [row[name] for row in killed.values()], name
-
-
-@pytest.mark.slow
-def test_a_search_without_a_score_fails_and_may_be_extended(
-    sweep_command: SweepCommand, moody: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """A failed trial was told: it is not run again."""
-    space = ["+model.options.mood=bad", "optimizer.lr=interval(0.01,0.1)", "dataset.batch_size=64,128"]
-    assert (
-        sweep_command("-m", "hparams_search=optuna", *moody, *space, "hydra.sweeper.num_trials=1", "hydra.sweep.dir=s")
-        == 1
-    )
-    assert "No trial came to a validation loss" in capfd.readouterr().out
-    [first] = (tmp_path / "s").glob("0_*/result.json")
-    written = first.stat().st_mtime_ns
-    assert sweep_command("-m", "hparams_search=optuna", *moody, *space, "hydra.sweep.dir=s") == 2
-    assert "holds a search already" in capfd.readouterr().err
-    assert sweep_command("sweep.resume=s", "optimizer.lr=interval(0.01,0.2)") == 2
-    assert "the search space has changed: optimizer.lr was" in capfd.readouterr().err
-    assert sweep_command("sweep.resume=s", "hydra.sweeper.num_trials=2") == 1
-    assert [state for state, _, _ in trials(tmp_path / "s")] == ["PRUNED"] * 2
-    assert first.stat().st_mtime_ns == written
+    assert all(path.stat().st_mtime_ns == when for path, when in ended.items())
+    assert trials(killed) == trials(tmp_path / "whole")
+    for folder in (tmp_path / "whole").glob("[0-6]_*"):
+        one, other = read_result(folder), read_result(killed / folder.name)
+        for name in ("status", "train_loss", "val_loss", "test_loss", "test_acc", "best_epoch", "epochs_run"):
+            assert getattr(one, name) == getattr(other, name), (folder.name, name)
+    assert [row["status"] for row in table(killed).values()] == ["completed"] * 7
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["hydra.sweeper.num_trials=0"], "hydra.sweeper.num_trials=0: give 1 or more"),
-        (["hydra.sweeper.num_startup_trials=0"], "num_startup_trials=0: give 1 or more"),
         (["hydra.sweeper.num_at_once=0"], "num_at_once=0: give 1 or more"),
         (["hydra.sweeper.seed=-1"], "hydra.sweeper.seed=-1: give 0 or more"),
         (["hydra.sweeper.num_trials=ten"], "Value 'ten' of type 'str' could not be converted to Integer"),

@@ -4,8 +4,6 @@ import math
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-
-pytest.importorskip("optuna", reason="the extra jsc[optuna] is not installed")
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from hydra_plugins.jsc_search._space import num_points, space_of

@@ -37,6 +37,19 @@ def test_learning_curves_are_those_of_the_files(ask, tmp_path: Path) -> None:
     assert (train.x.label, val.x.label) == ("optimizer step", "epoch")
 
 
+@pytest.mark.parametrize(("batch_sizes", "scale"), [((64, 256), "linear"), ((64, 1024), "log")])
+def test_steps_are_logarithmic_where_some_runs_took_ten_times_as_many(ask, batch_sizes, scale: str) -> None:
+    (question,) = ask(*({"batch_size": batch_size} for batch_size in batch_sizes))
+    assert charts.training_chart(question).x == Axis("optimizer step", scale)
+
+
+def test_a_short_run_lies_in_front_of_the_longer_one_that_went_on_from_it(ask) -> None:
+    (question,) = ask({"max_epochs": 2}, {"max_epochs": 9}, {"max_epochs": 4})
+    lines = make_figure(charts.validation_chart(question)).axes[0].get_lines()
+    order = sorted(lines, key=lambda line: line.get_zorder())
+    assert [len(line.get_xdata()) for line in order] == [9, 4, 2]
+
+
 def test_a_legend_holds_ten_and_the_rest_are_grey(ask) -> None:
     (question,) = ask(*({"lr": 10.0 ** -(i / 4)} for i in range(13)))
     chart = charts.validation_chart(question)
@@ -89,14 +102,14 @@ def test_pareto(points: list[tuple[float, float]], front: list[int]) -> None:
 
 def test_a_heat_map_has_a_cell_for_each_pair(ask) -> None:
     questions = ask(
-        *({"lr": lr, "batch_size": b, "val_acc": lr + b} for lr in (0.25, 0.5) for b in (64, 256)),
-        {"lr": 0.5, "batch_size": 256, "val_acc": 256.7, "seed": 2},
+        *({"lr": lr, "batch_size": b, "val_acc": lr + b / 1024} for lr in (0.25, 0.5) for b in (64, 256)),
+        {"lr": 0.5, "batch_size": 256, "val_acc": 0.95, "seed": 2},
         {"lr": 1.0, "batch_size": 64, "status": "diverged"},
     )
     chart = charts.heat_map(next(q for q in questions if len(q.varied) == 2), "val_acc")
     assert (chart.x, chart.columns) == ("learning rate", ("0.25", "0.5", "1"))
     assert (chart.y, chart.rows) == ("batch size", ("64", "256"))
-    assert chart.cells == ((64.25, 64.5, None), (256.25, pytest.approx(256.6), None))
+    assert chart.cells == ((0.3125, 0.5625, None), (0.5, pytest.approx(0.85), None))
     assert chart.marks == (("", "", "diverged"), ("", "± 0.141", "\N{EN DASH}"))
 
 

@@ -1,5 +1,6 @@
 import csv
 import io
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jsc.reporting import Tolerances, find_run_folders, lab_tables, make_report, read_runs, write_report
-from jsc.reporting.document import Document, Table
+from jsc.reporting.document import Document, Paragraph, Table
 from jsc.reporting.markdown import to_markdown
 from jsc.reporting.tables import table_csv
 from jsc.results import read_result
@@ -33,6 +34,10 @@ def tables(document: Document) -> list[Table]:
     return [block for section in document.sections for block in section.blocks if isinstance(block, Table)]
 
 
+def texts(document: Document) -> list[str]:
+    return [block.text for section in document.sections for block in section.blocks if isinstance(block, Paragraph)]
+
+
 @pytest.fixture
 def faulty(tmp_path: Path, run_writer: RunWriter) -> Path:
     """A sweep in which everything that can go wrong did."""
@@ -49,13 +54,15 @@ def faulty(tmp_path: Path, run_writer: RunWriter) -> Path:
     run_writer(sweep / "8_failed", lr=3e-2, status="failed", epochs_run=0)
     (sweep / "9_nothing").mkdir()
     (run_writer(sweep / "10_no_curves", lr=2e-3) / "metrics.csv").unlink()
+    jobs = [{"num": 1, "folder": "1_lr=0.01"}, {"num": 11, "folder": "11_gone"}]
+    (sweep / "sweep.json").write_text(json.dumps({"words": [], "settings": {}, "jobs": jobs}))
     return sweep
 
 
 def test_every_fault_is_said_and_none_ends_the_report(faulty: Path) -> None:
     text = to_markdown(report(faulty)).replace("\\", "")
     for said in (
-        "11 runs read: 5 completed, 2 no result, 1 diverged, 1 failed, 1 interrupted and 1 unreadable.",
+        "12 runs read: 5 completed, 3 no result, 1 diverged, 1 failed, 1 interrupted and 1 unreadable.",
         "there are 2 data sets, variants or splits. Scores of one are never compared with those of another",
         "Unequal epochs: these runs were given 20, but not learning rate 0.001, 50 epochs.",
         "with one seed each",
@@ -66,12 +73,13 @@ def test_every_fault_is_said_and_none_ends_the_report(faulty: Path) -> None:
         "| 8_failed | failed | no | error: RuntimeError: out of memory",
         "| 9_nothing | no result | no | the folder holds no record",
         "| 10_no_curves | completed | yes | metrics.csv is missing",
+        "| 11_gone | no result | no | sweep.json names this job, but there is no such folder",
     ):
         assert said in text
     assert "nan" not in text
     rows = table_rows(faulty)
-    assert len(rows) == 11
-    assert [row["run"] for row in rows][-1] == "10_no_curves"
+    assert len(rows) == 12
+    assert [row["run"] for row in rows][-2:] == ["10_no_curves", "11_gone"]
 
 
 def test_only_broken_runs_still_make_a_report(tmp_path: Path, run_writer: RunWriter) -> None:
@@ -156,8 +164,7 @@ def test_a_repeat_that_differs_is_said(tmp_path: Path, run_writer: RunWriter) ->
     run_writer(tmp_path / "a/one")
     run_writer(tmp_path / "b/one", test_acc=0.5)
     document = report(tmp_path)
-    text = " ".join(getattr(block, "text", "") for section in document.sections for block in section.blocks)
-    assert "Repeats of a seed do not give the same test accuracy with jsc-tiny" in text
+    assert "Repeats of a seed do not give the same test accuracy with jsc-tiny" in " ".join(texts(document))
 
 
 def test_markdown_shows_every_figure_and_no_old_one_is_left(tmp_path: Path, run_writer: RunWriter) -> None:
@@ -185,17 +192,19 @@ def test_the_labs_own_figures_stand_beside_ours(tmp_path: Path, run_writer: RunW
     for batch_size in (64, 128, 256):
         run_writer(tmp_path / f"sweep/{batch_size}", batch_size=batch_size)
     document = report(tmp_path / "sweep", lab_tables=lab_tables())
-    beside = [table for table in tables(document) if "lab report 000" in table.caption]
+    beside = [table for table in tables(document) if "Lab report 000" in table.caption]
     assert len(beside) == 1
     assert "CERNBox, 986,806 jets" in beside[0].caption
-    assert "Here: jsc_sample (variant pythia8" in beside[0].caption
+    (introduction,) = [text for text in texts(document) if text.startswith("The labs' own figures")]
+    assert "Here: jsc_sample (variant pythia8" in introduction
+    assert introduction.endswith("; jsc-tiny, 20 epochs, learning rate 0.001.")
     ours = {c.split()[0]: read_result(tmp_path / "sweep" / c) for c in ("64", "128", "256")}
     column = beside[0].header.index("test accuracy, lab")
     assert [row[column] for row in beside[0].rows] == ["0.5220", "0.5100", "0.4670"]
     assert [row[column + 1] for row in beside[0].rows] == [f"{ours[row[0]].test_acc:.4f}" for row in beside[0].rows]
     falls = [ours[a].test_acc > ours[b].test_acc for a, b in (("64", "128"), ("128", "256"))]
     assert f"test accuracy {sum(falls)} of 2" in beside[0].caption
-    not_run = next(table for table in tables(document) if "lab report 002" in table.caption)
+    not_run = next(table for table in tables(document) if "Lab report 002" in table.caption)
     assert not_run.rows[-1][-1] == "not run"
 
 

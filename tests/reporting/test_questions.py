@@ -59,6 +59,14 @@ def test_a_cross_is_two_lines_and_no_grid(ask: Ask) -> None:
     assert [len(q.configurations) for q in questions] == [3, 3, 2]
 
 
+def test_lines_that_cross_a_grid_are_no_part_of_it(ask: Ask) -> None:
+    plane = grid(lr=[0.1, 0.01, 0.001], batch_size=[64, 256])
+    lines = [*({"lr": lr} for lr in (1e-4, 1e-5)), *({"batch_size": b} for b in (32, 512, 1024))]
+    questions = ask(*plane, *lines)
+    assert varied(questions) == [("batch_size",), ("lr",), ("lr", "batch_size")]
+    assert [len(q.configurations) for q in questions] == [5, 5, 6]
+
+
 def test_networks_are_sorted_by_size(ask: Ask) -> None:
     (question,) = ask(*({"model": model} for model in ("jsc-mlp", "jsc-tiny", "jsc-medium")))
     assert question.names == ["jsc-tiny", "jsc-medium", "jsc-mlp"]
@@ -115,6 +123,18 @@ def test_a_repeated_seed_counts_once_and_the_later_finished_one(ask: Ask) -> Non
     assert [run.result.seed for run in configuration.runs if run.result] == [1, 2]
     assert configuration.scores("test_acc").values[0] == 0.5
     assert len(configuration.repeats) == 2
+
+
+def test_of_repeats_the_one_of_the_sweep_with_most_of_the_line_stands(tmp_path: Path, run_writer: RunWriter) -> None:
+    for batch_size in (64, 256, 1024):
+        run_writer(tmp_path / f"line/{batch_size}", batch_size=batch_size, max_epochs=2)
+    for model in ("jsc-tiny", "jsc-mlp"):
+        run_writer(tmp_path / f"later/{model}", model=model, max_epochs=2, started_at="2026-01-02T00:00:00")
+    runs = read_runs(sorted(tmp_path.glob("*/*")))
+    line, models = find_questions(find_configurations(runs))
+    assert {run.folder.parent.name for c in line.configurations for run in c.runs} == {"line"}
+    assert {run.folder.parent.name for c in models.configurations for run in c.runs} == {"later"}
+    assert [len(c.repeats) for c in line.configurations] == [0, 1, 0]
 
 
 def test_a_lone_run_asks_nothing(ask: Ask) -> None:

@@ -31,6 +31,15 @@ def test_an_empty_job_is_found_and_a_report_is_not(tmp_path: Path, run_writer: R
     assert names(find_run_folders([str(tmp_path)]), tmp_path) == ["0_a", "1_b"]
 
 
+@pytest.mark.parametrize("plan", ["{", "[]", '{"jobs": [1]}', '{"jobs": [{"folder": "1_gone"}]}'])
+def test_a_job_that_is_planned_and_gone_is_found(tmp_path: Path, run_writer: RunWriter, plan: str) -> None:
+    run_writer(tmp_path / "0_a", max_epochs=1)
+    (tmp_path / "sweep.json").write_text(plan)
+    found = names(find_run_folders([str(tmp_path)]), tmp_path)
+    assert found == (["0_a", "1_gone"] if "gone" in plan else ["0_a"])
+    assert read(tmp_path / "1_gone").problems[0].startswith("sweep.json names this job, but there is no such folder")
+
+
 @pytest.mark.parametrize("path", ["nowhere", "no*where"])
 def test_a_path_without_runs_is_named(tmp_path: Path, path: str) -> None:
     with pytest.raises(NoRunError, match="no such folder"):
@@ -66,7 +75,20 @@ def edit(path: Path, change) -> None:
             "unreadable",
             "x: Unexp",
         ),
+        (
+            "result.json",
+            lambda text: text.replace('"val_acc": 0', '"val_acc": 1'),
+            "unreadable",
+            "cannot be: val_acc=1.",
+        ),
+        (
+            "result.json",
+            lambda text: text.replace('"batch_size": 256', '"batch_size": 0'),
+            "unreadable",
+            "batch_size=0",
+        ),
         ("metrics.csv", None, "completed", "metrics.csv is missing: no curves"),
+        ("metrics.csv", lambda text: "", "completed", "metrics.csv holds no epoch: no curves"),
         ("metrics.csv", lambda text: text[:-60], "completed", "its curves are left out"),
         ("metrics.csv", lambda text: text.replace("\n3,", "\n3,,", 1), "completed", "its curves are left out"),
         (
@@ -79,12 +101,24 @@ def edit(path: Path, change) -> None:
         ("checkpoints/test.json", lambda text: text[:99], "completed", "no scores by class"),
         (
             "checkpoints/test.json",
+            lambda text: text.replace('"num_test": 2000', '"num_test": 7'),
+            "completed",
+            "fit together",
+        ),
+        (
+            "checkpoints/test.json",
             lambda text: text.replace('"test_acc": 0.', '"test_acc": 0.0'),
             "completed",
             "another checkpoint was tested since",
         ),
         (".hydra/config.yaml", None, "completed", ".hydra/config.yaml is missing"),
         (".hydra/config.yaml", lambda text: text + "\n}{", "completed", ".hydra/config.yaml cannot be read"),
+        (
+            ".hydra/config.yaml",
+            lambda text: "- a\n- b\n",
+            "completed",
+            ".hydra/config.yaml cannot be read: it holds no keys",
+        ),
     ],
 )
 def test_every_fault_is_said(
@@ -119,7 +153,9 @@ def test_an_empty_folder_is_a_run_that_left_nothing(tmp_path: Path) -> None:
 
 
 def test_options_leave_out_what_result_json_holds_and_paths(tmp_path: Path, run_writer: RunWriter) -> None:
-    run = read(run_writer(tmp_path / "run", options={"task.label_smoothing": 0.1, "logger.csv.flush": 3}))
+    run = read(
+        run_writer(tmp_path / "run", options={"task.label_smoothing": 0.1, "logger.csv.flush": 3, "sweep.name": "x"})
+    )
     assert run.options == {
         "task.label_smoothing": 0.1,
         "optimizer.betas": "[0.9, 0.999]",

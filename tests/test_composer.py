@@ -8,8 +8,8 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from hydra_plugins.jsc_launcher._composer import Composer, install_composer
 from jsc.command import CONFIG_FOLDER
+from jsc.composer import Composer, install_composer
 
 
 @pytest.fixture
@@ -32,11 +32,11 @@ def composed(config: DictConfig) -> tuple[str, object]:
 def test_a_copy_with_other_values_is_what_hydra_composes(loader: ConfigLoader, master: DictConfig) -> None:
     whole: list[Sequence[str]] = []
 
-    def by_hydra(master_config: DictConfig, overrides: list[str]) -> DictConfig:
-        whole.append(overrides)
-        return loader.load_sweep_config(master_config, overrides)
+    def by_hydra(words: list[str]) -> DictConfig:
+        whole.append(words)
+        return loader.load_sweep_config(master, words)
 
-    composer = Composer(by_hydra, loader.get_group_options)
+    composer = Composer(by_hydra, lambda key: bool(loader.get_group_options(key)))
     jobs = [
         ["model=jsc_tiny", "optimizer.lr=0.1", "seed=0", "+model.options.width=8"],
         ["model=jsc_tiny", "optimizer.lr=1e-5", "seed=17", "+model.options.width=null"],
@@ -51,10 +51,12 @@ def test_a_copy_with_other_values_is_what_hydra_composes(loader: ConfigLoader, m
         ["~logger", "seed=1"],
         ["sweep.name=a", "model.name=${sweep.name}"],
         ["sweep.name=b", "model.name=${sweep.name}"],
+        ["optimizer={lr: 1}", "optimizer.lr=2"],
+        ["optimizer={lr: 1}", "optimizer.lr=3"],
     ]
     for job in jobs:
-        assert composed(composer.compose(master, job)) == composed(loader.load_sweep_config(master, job))
-    assert whole == [jobs[i] for i in (0, 3, 4, 5, 6, 7, 9, 11)]
+        assert composed(composer(job)) == composed(loader.load_sweep_config(master, job))
+    assert whole == [jobs[i] for i in (0, 3, 4, 5, 6, 7, 9, 11, 13)]
 
 
 @pytest.mark.parametrize("wrong", ["nothing=1", "trainer.max_epoch=2", "seed.deep=1"])
