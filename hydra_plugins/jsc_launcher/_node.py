@@ -49,7 +49,7 @@ def run_task(task: NodeTask) -> dict[int, JobReturn]:
     except Timeout:
         raise RuntimeError(f"{lock.lock_file}: another process runs this task") from None
     signals: list[int] = []
-    with lock, signals_noted(signals):
+    with lock, signals_noted(signals, once=True):
         if not task.folder.may_start_jobs(task.num):
             log.warning("This task came too late: its jobs are another launch's now, or the sweep was stopped.")
             return {}

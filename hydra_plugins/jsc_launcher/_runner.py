@@ -288,11 +288,15 @@ def here(layout: Layout, folder: Path) -> Place:
 
 
 @contextmanager
-def signals_noted(received: list[int]) -> Iterator[None]:
-    """Within this context SIGINT and SIGTERM do nothing but enter the list."""
+def signals_noted(received: list[int], *, once: bool = False) -> Iterator[None]:
+    """Within this context SIGINT and SIGTERM do nothing but enter the list.
+
+    After the first, only a user's Ctrl-C does, or, with `once`, nothing: clusters say it more than once.
+    """
 
     def receive(number: int, frame: FrameType | None) -> None:
-        received.append(number)
+        if not received or (number == signal.SIGINT and not once):
+            received.append(number)
 
     before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -65,6 +65,7 @@ class SlurmCluster:
             tasks_per_node=1,
             cpus_per_task=conf.cpus_per_task,
             stderr_to_stdout=True,
+            slurm_signal_delay_s=0,  # no signal before the time limit: at the limit SIGTERM comes, and jobs save
             # Since Slurm 22.05 a step does not inherit it.
             slurm_srun_args=[f"--cpus-per-task={conf.cpus_per_task}"],
             **{name: value for name, value in asked.items() if value is not None},

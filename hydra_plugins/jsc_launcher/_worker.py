@@ -17,7 +17,7 @@ from multiprocessing import connection, parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 import cloudpickle
 from hydra.core.singleton import Singleton
@@ -64,8 +64,14 @@ def work(pipe: Connection) -> None:
         return  # there are no more jobs, or the sweep is dead, or it stops
 
 
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    signal.signal(number, signal.SIG_IGN)  # it may come twice: from the sweep, and from Slurm to each of its processes
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Once: it may come from the sweep and, more than once, from Slurm to each of its processes."""
+    error = sys.exc_info()[1]
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return  # the run is writing its record
+        error = error.__context__
+    signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

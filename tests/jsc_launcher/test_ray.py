@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from jsc.results import read_result
 from jsc.training import train
 from tests.conftest import settings_of
 from tests.jsc_launcher.clusters import KILLED, PATIENCE, require, stop_sweep, sweep_process, wait_for_epochs
@@ -74,7 +75,7 @@ def test_a_sweep_on_two_nodes_goes_on_whatever_is_stopped_or_killed(
         code, output = stop_sweep(head, signal.SIGINT)
     assert code == 130, output
     assert [row["status"] for row in table(sweep)] == ["interrupted"] * 2
-    assert len(list(sweep.glob("*/checkpoints/last.ckpt"))) == 2
+    assert [read_result(path.parent).status for path in sweep.glob("*/result.json")] == ["interrupted"] * 2
 
     with sweep_process(tmp_path, "sweep.resume=s") as head:
         wait_for_epochs(sweep, 2, num_jobs=2)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from hydra_plugins.jsc_launcher import _tasks
+from jsc.results import read_result
 from jsc.training import train
 from tests.conftest import settings_of
 from tests.jsc_launcher.clusters import KILLED, PATIENCE, require_slurm, stop_sweep, sweep_process, wait_for_epochs
@@ -99,6 +100,7 @@ def test_a_sweep_goes_on_whatever_is_stopped_or_killed(
     assert f"STEP {task}.0 ON" in log.read_text()
     rows = table(sweep)
     assert [row["status"] for row in rows] == ["interrupted", "missing"]
+    assert read_result(sweep / rows[0]["folder"]).status == "interrupted"  # it had the time to save
     assert all(row["error"] == f"its Slurm task {task} ended as CANCELLED; its log: {log}" for row in rows)
 
     with sweep_process(tmp_path, "sweep.resume=s") as head:
