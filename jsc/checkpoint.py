@@ -52,6 +52,8 @@ class LastCheckpoint(ModelCheckpoint):
         )
         # Processes that train together save together.
         if trainer.strategy.broadcast(is_last or time.monotonic() >= self._next_save):
+            for logger in trainer.loggers:
+                logger.save()  # a run that goes on from here has what it logged before
             super().on_train_epoch_end(trainer, pl_module)
             self._next_save = time.monotonic() + self.seconds_between
 

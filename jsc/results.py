@@ -223,11 +223,18 @@ def _parse(adapter: pydantic.TypeAdapter[Record], content: str, path: Path) -> R
 def write_metrics(run_folder: Path, rows: Iterable[EpochMetrics]) -> None:
     """Write `metrics.csv`, one row an epoch; an empty cell is a value that was not measured."""
     names = [f.name for f in dataclasses.fields(EpochMetrics)]
-    lines = [",".join(names)]
-    for row in rows:
-        cells = (getattr(row, name) for name in names)
-        lines.append(",".join("" if cell is None else repr(cell) for cell in cells))
-    write_atomically(run_folder / METRICS_FILE, "\n".join(lines) + "\n", durable=False)
+    content = "".join([",".join(names) + "\n", *map(_line, rows)])
+    write_atomically(run_folder / METRICS_FILE, content, durable=False)
+
+
+def append_metrics(run_folder: Path, row: EpochMetrics) -> None:
+    """Add an epoch to a `metrics.csv`, whole or not at all should the process be killed."""
+    with (run_folder / METRICS_FILE).open("ab", buffering=0) as file:
+        file.write(_line(row).encode())
+
+
+def _line(row: EpochMetrics) -> str:
+    return ",".join("" if cell is None else repr(cell) for cell in dataclasses.astuple(row)) + "\n"
 
 
 def make_durable(run_folder: Path) -> None:

@@ -194,7 +194,6 @@ class JetClassifier(pl.LightningModule):
         self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in scores.items()})
         for logger in self.loggers if to_loggers else ():
             logger.log_metrics({**scores, "epoch": self.current_epoch}, step=self.trainer.global_step - 1)
-            logger.save()  # so that TensorBoard shows them now
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self.make_optimizer(self.model.parameters())

@@ -109,3 +109,11 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(OSError, match="disk full"):
         results.write_atomically(tmp_path / "a", "new")
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("a", "old")]
+
+
+def test_epochs_are_added_to_those_written(tmp_path: Path) -> None:
+    rows = [dataclasses.replace(ROW, epoch=epoch, val_loss=None) for epoch in range(4)]
+    results.write_metrics(tmp_path, rows[:2])
+    for row in rows[2:]:
+        results.append_metrics(tmp_path, row)
+    assert results.read_metrics(tmp_path) == rows

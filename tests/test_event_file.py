@@ -1,0 +1,34 @@
+import struct
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+from jsc.event_file import EventFileLogger
+
+
+@pytest.mark.parametrize(("prefix", "start"), [("", ""), ("mine", "mine-")])
+def test_the_values_of_a_step_are_one_event(tmp_path: Path, prefix: str, start: str) -> None:
+    logger = EventFileLogger(tmp_path, "", "", prefix=prefix)
+    logger.log_metrics({"loss": 0.1, "accuracy": torch.tensor(0.5)}, step=49)
+    logger.log_metrics({"loss": 0.2}, step=99)
+    logger.finalize("failed")
+    [path] = tmp_path.glob("events.out.tfevents.*")
+    events = [event for event in EventFileLoader(str(path)).Load() if event.HasField("summary")]
+    read = [(event.step, {v.tag: v.tensor.float_val[0] for v in event.summary.value}) for event in events]
+    assert read == [
+        (49, {f"{start}loss": as_float32(0.1), f"{start}accuracy": 0.5}),
+        (99, {f"{start}loss": as_float32(0.2)}),
+    ]
+
+
+def as_float32(value: float) -> float:
+    return float(struct.unpack("f", struct.pack("f", value))[0])
+
+
+def test_what_is_no_number_is_refused(tmp_path: Path) -> None:
+    logger = EventFileLogger(tmp_path, "", "")
+    with pytest.raises(TypeError, match="float"):
+        logger.log_metrics({"loss": {"a": 1.0}}, step=0)  # type: ignore[dict-item]
+    logger.finalize("failed")
