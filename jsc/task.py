@@ -7,10 +7,9 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
-import torchmetrics
+from pytorch_lightning.strategies import Strategy
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -23,29 +22,30 @@ from jsc.schedule import Schedule
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
 
-class SplitScores(torchmetrics.Metric):
+class SplitScores:
     """Mean cross-entropy and accuracy over the jets of one split; sums are exact, whatever the batch sizes."""
 
-    full_state_update = False
-    loss_sum: Tensor
-    num_correct: Tensor
-    num_jets: Tensor
-
     def __init__(self) -> None:
-        super().__init__()
-        self.add_state("loss_sum", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("num_correct", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-        self.add_state("num_jets", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew. The sums become tensors of whichever device they are added on."""
+        self.loss_sum: Tensor | float = 0.0
+        self.num_correct: Tensor | int = 0
+        self.num_jets = 0
 
     def update(self, loss_sum: Tensor | float, num_correct: Tensor | int, num_jets: int) -> None:
         """Add jets: the sum of their losses, and how many of them were called right."""
-        self.loss_sum += loss_sum
-        self.num_correct += num_correct
+        self.loss_sum = self.loss_sum + (loss_sum.double() if isinstance(loss_sum, Tensor) else loss_sum)
+        self.num_correct = self.num_correct + num_correct
         self.num_jets += num_jets
 
-    def compute(self) -> tuple[Tensor, Tensor]:
-        """(mean loss in nats, accuracy), float64."""
-        return self.loss_sum / self.num_jets, self.num_correct.double() / self.num_jets
+    def compute(self, strategy: Strategy) -> tuple[float, float]:
+        """(mean loss in nats, accuracy) over the jets of all processes."""
+        here = [float(self.loss_sum), int(self.num_correct), self.num_jets]
+        sums = torch.tensor(here, dtype=torch.float64, device=strategy.root_device)
+        loss_sum, num_correct, num_jets = strategy.reduce(sums, reduce_op="sum")
+        return (loss_sum / num_jets).item(), (num_correct / num_jets).item()
 
 
 class JetClassifier(pl.LightningModule):
@@ -113,11 +113,12 @@ class JetClassifier(pl.LightningModule):
         assert self.fused is not None
         first_step = self.trainer.global_step
         taken = self.fused.take(stretch)
-        # One by one, so that the sum's last digits do not depend on how the epoch fell into stretches.
-        in_order = np.add.accumulate(np.append(self.train_scores.loss_sum.item(), taken.losses_S * taken.sizes_S))
-        self.train_scores.loss_sum.fill_(in_order[-1])
-        self.train_scores.update(0.0, taken.num_correct_S.sum(), taken.sizes_S.sum())
-        self.num_jets_trained += int(taken.sizes_S.sum())
+        for loss_sum in (taken.losses_S * taken.sizes_S).tolist():
+            # One by one, so that the sum's last digits do not depend on how the epoch fell into stretches.
+            self.train_scores.loss_sum += loss_sum
+        num_jets = int(taken.sizes_S.sum())
+        self.train_scores.update(0.0, int(taken.num_correct_S.sum()), num_jets)
+        self.num_jets_trained += num_jets
         self.learning_rate = float(taken.rates_S[-1])
         every = self.log_every_n_steps
         for s in range(every - 1 - first_step % every, len(taken.losses_S), every):
@@ -180,9 +181,9 @@ class JetClassifier(pl.LightningModule):
 
     def _end_split(self, scores: SplitScores, split: str) -> dict[str, float]:
         """An epoch's scores of a split, for the record."""
-        loss, accuracy = scores.compute()
+        loss, accuracy = scores.compute(self.trainer.strategy)
         scores.reset()
-        ended = {f"{split}_loss": loss.item(), f"{split}_acc": accuracy.item()}
+        ended = {f"{split}_loss": loss, f"{split}_acc": accuracy}
         self.latest |= ended
         return ended
 
@@ -217,10 +218,9 @@ class JetClassifier(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Sums over the epoch so far, so that a run resumed within an epoch reports the whole of it."""
         scores = self.train_scores
-        checkpoint["train_scores"] = [scores.loss_sum.item(), scores.num_correct.item(), scores.num_jets.item()]
+        checkpoint["train_scores"] = [float(scores.loss_sum), int(scores.num_correct), scores.num_jets]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if "train_scores" in checkpoint:
-            self.train_scores._update_count = 1  # torchmetrics warns of a compute before any update
-            for state, value in zip(("loss_sum", "num_correct", "num_jets"), checkpoint["train_scores"], strict=True):
-                getattr(self.train_scores, state).fill_(value)
+            self.train_scores.reset()
+            self.train_scores.update(*checkpoint["train_scores"])

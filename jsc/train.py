@@ -14,10 +14,12 @@ from typing import Any
 
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
+from hydra.utils import get_class
 from omegaconf import DictConfig
 
 from jsc import console
 from jsc.command import CommandError, JobFailed, check, compose, explained_errors, run_hydra
+from jsc.imports import spared_from_collection
 from jsc.resume import check_unchanged, resumed_overrides
 from jsc.settings import TrainSettings
 from jsc.sweep import resumed_words, swept_keys
@@ -68,8 +70,11 @@ def default_settings() -> dict[str, Any]:
 def check_job(config: DictConfig) -> None:
     """Find what is wrong with a job before it has a folder."""
     settings = check(config, TrainSettings)
-    from jsc.assembly import rehearse  # loads torch, which takes seconds: a misspelt word is answered before that
-
+    if is_multirun(sys.argv) and not config.sweep.dry_run:
+        launcher = get_class(config.hydra.launcher._target_)
+        getattr(launcher, "get_ready", lambda: None)()
+    with spared_from_collection():
+        from jsc.assembly import rehearse  # loads torch, which takes seconds: a misspelt word is answered before that
     rehearse(settings)
     if config.resume is not None:
         check_unchanged(config, Path(config.resume))
@@ -100,6 +105,11 @@ def given(words: Sequence[str], key: str) -> str | None:
     return values[-1] if values and values[-1] != "null" else None
 
 
+def is_multirun(words: Sequence[str]) -> bool:
+    """Whether Hydra will run a sweep."""
+    return not {"-m", "--multirun"}.isdisjoint(words)
+
+
 def entry() -> None:
     """The words on the command line, those of a resumed run put in their place, go to Hydra."""
     words = sys.argv[1:]
@@ -109,7 +119,7 @@ def entry() -> None:
             sys.argv[1:] = resumed_overrides(Path(resume), [w for w in words if not w.startswith("resume=")])
         elif sweep_resume is not None:
             sys.argv[1:] = resumed_words(Path(sweep_resume), [w for w in words if not w.startswith("sweep.resume=")])
-        elif "sweep.dry_run=true" in words and not {"-m", "--multirun"} & set(words):
+        elif "sweep.dry_run=true" in words and not is_multirun(words):
             raise CommandError("sweep.dry_run=true shows the jobs of a sweep: add -m and values to sweep over")
     run_hydra(main, "train", check_job=check_job)
 

@@ -1,6 +1,5 @@
 """One run from settings to its record: build, fit, test the best checkpoint, write `result.json`."""
 
-import gc
 import importlib.metadata
 import logging
 import math
@@ -9,7 +8,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -209,7 +207,6 @@ def fit(run: Run, jets: PreparedJets, task: JetClassifier, trainer: pl.Trainer, 
         in_stretches=not task.automatic_optimization,
     )
     earlier_epochs = run.epochs() if resume_from is not None else []
-    spare_from_collection()
     started = time.perf_counter()
     try:
         trainer.fit(task, datamodule=data, ckpt_path=resume_from, weights_only=True)
@@ -228,15 +225,6 @@ def fit(run: Run, jets: PreparedJets, task: JetClassifier, trainer: pl.Trainer, 
     if trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps:
         return "completed"
     return "completed" if len(epochs) >= settings.trainer.max_epochs else "stopped_early"
-
-
-@cache
-def spare_from_collection() -> None:
-    """Once a process: garbage collection passes over what torch and Lightning brought with them.
-
-    Looking through all of that once takes as long as several epochs of a tiny network.
-    """
-    gc.freeze()
 
 
 def test_best(

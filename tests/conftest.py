@@ -1,16 +1,21 @@
 import logging
 import os
+import runpy
 import shutil
+import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hydra.core.global_hydra import GlobalHydra
 
 from jsc.command import check, compose
 from jsc.results import RunResult
+from jsc.run_names import run_id
 from jsc.settings import TrainSettings
 
 torch.set_num_threads(1)  # tests run side by side: threads of several would wait for each other's cores
@@ -51,6 +56,31 @@ def quick_run(tmp_path: Path) -> Callable[..., RunResult]:
         folder.mkdir(exist_ok=True, parents=True)
         settings = settings_of(*QUICK, *overrides)
         return train(settings, folder=folder, command="python -m jsc.train", resume_from=resume_from)
+
+    return run
+
+
+Command = Callable[..., int]
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """`python -m MODULE WORDS` in this process, from a folder of this test's; returns the exit code."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+
+    def run(module: str, *words: str) -> int:
+        monkeypatch.setattr(sys, "argv", [module, *words])
+        GlobalHydra.instance().clear()
+        run_id.cache_clear()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "'jsc.*' found in sys.modules", RuntimeWarning)
+            try:
+                runpy.run_module(module, run_name="__main__", alter_sys=True)
+            except SystemExit as ended:
+                return ended.code if isinstance(ended.code, int) else 0
+        return 0
 
     return run
 

@@ -1,6 +1,4 @@
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +7,7 @@ from omegaconf import OmegaConf
 from jsc.command import CommandError, compose
 from jsc.results import read_metrics, read_result
 from jsc.resume import check_unchanged, resumed_overrides
-from tests.test_training import with_path
+from tests.conftest import Command
 
 
 @pytest.fixture
@@ -65,35 +63,29 @@ def test_a_resume_is_not_swept(run_folder: Path) -> None:
         resumed_overrides(run_folder, ["-m"])
 
 
-def test_commands_from_end_to_end(tmp_path: Path) -> None:
+def test_commands_from_end_to_end(command: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """A run, its resumption in the same folder, a sweep, and a command that is wrong: folders and exit codes."""
-
-    def jsc_train(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "jsc.train", *words]
-        return subprocess.run(command, cwd=tmp_path, env=with_path(), capture_output=True, text=True, check=False)
-
     quick = "trainer.limit_train_batches=30"
-    first = jsc_train("trainer.max_epochs=2", quick)
-    assert first.returncode == 0, first.stdout + first.stderr
-    assert "trainer.max_epochs" in first.stdout
-    assert "test" in first.stdout
+    assert command("jsc.train", "trainer.max_epochs=2", quick) == 0
+    output = capfd.readouterr().out
+    assert "trainer.max_epochs" in output
+    assert "test" in output
     [folder] = tmp_path.glob("outputs/runs/jsc-tiny/*")
     assert {p.name for p in folder.iterdir()} >= {".hydra", "result.json", "metrics.csv", "checkpoints", "train.log"}
     assert read_result(folder).command == f"python -m jsc.train trainer.max_epochs=2 {quick}"
 
-    resumed = jsc_train(f"resume={folder}", "trainer.max_epochs=4")
-    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert command("jsc.train", f"resume={folder}", "trainer.max_epochs=4") == 0
     assert [row.epoch for row in read_metrics(folder)] == [0, 1, 2, 3]
     assert len(list(tmp_path.glob("outputs/runs/jsc-tiny/*"))) == 1
 
-    swept = jsc_train("-m", "optimizer.lr=0.1,0.001", "trainer.max_epochs=1", quick)
-    assert swept.returncode == 0, swept.stdout + swept.stderr
+    assert command("jsc.train", "-m", "optimizer.lr=0.1,0.001", "trainer.max_epochs=1", quick) == 0
     jobs = sorted(p.parent.name for p in tmp_path.glob("outputs/sweeps/lr/*/*/result.json"))
     assert [job.split(",")[0] for job in jobs] == ["0_lr=0.1", "1_lr=0.001"]
 
     before = sorted(tmp_path.rglob("*"))
-    wrong = jsc_train("model.name=jsc-huge")
-    assert wrong.returncode == 2
-    assert "there is no model 'jsc-huge'" in wrong.stderr
-    assert "Traceback" not in wrong.stderr
+    capfd.readouterr()
+    assert command("jsc.train", "model.name=jsc-huge") == 2
+    message = capfd.readouterr().err
+    assert "there is no model 'jsc-huge'" in message
+    assert "Traceback" not in message
     assert sorted(tmp_path.rglob("*")) == before

@@ -35,6 +35,10 @@ class ClusterLauncher(JscLauncher):
 
     max_running_tasks: int | None = None
 
+    @staticmethod
+    def get_ready() -> None:
+        """The workers are elsewhere."""
+
     def __init__(self, conf: ClusterConf) -> None:
         super().__init__(conf.num_workers, conf.on_failure, conf.num_retries, conf.share_prefixes)
         self.conf = conf

@@ -2,13 +2,15 @@
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from multiprocessing import connection, get_context
+from multiprocessing import connection, forkserver, get_context
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.process import BaseProcess
 
 import cloudpickle
 from hydra.core.utils import JobReturn
@@ -30,7 +32,7 @@ class Ended:
 
 @dataclass
 class _Worker:
-    process: SpawnProcess
+    process: BaseProcess
     pipe: Connection
     key: int | None = None  # of its job
     started: float = 0.0
@@ -40,12 +42,14 @@ class _Worker:
 class Crew:
     """At most `num_workers` processes. `setup`: the pickled task function, context and state of Hydra's.
 
-    `gpus`: the GPUs (CUDA_VISIBLE_DEVICES) that are dealt out over the workers; empty: none are.
+    `gpus`: the GPUs (CUDA_VISIBLE_DEVICES) that are dealt out over the workers; empty: none are. `may_fork`: they are
+    forks of one process, which imports torch once for all of them; a fork cannot use a GPU.
     """
 
     num_workers: int
     setup: bytes
     gpus: Sequence[str] = ()
+    may_fork: bool = False
     _workers: dict[Slot, _Worker] = field(default_factory=dict)
 
     @property
@@ -68,14 +72,15 @@ class Crew:
             worker.pipe.send_bytes(cloudpickle.dumps(assignment))
 
     def _new_worker(self, slot: Slot) -> _Worker:
-        context = get_context("spawn")
+        context = _context(may_fork=self.may_fork)
         ours, theirs = context.Pipe()
         # Not a daemon: a job may start processes of its own (trainer=ddp). It ends when the pipe closes.
         process = context.Process(target=work, args=(theirs,), name=f"jsc-worker-{slot}")
-        with _ignored_signals(), _environment(gpu_of(slot, self.gpus)):
+        with _ignored_signals():
             process.start()
         theirs.close()
         with suppress(ConnectionError):
+            ours.send_bytes(cloudpickle.dumps({**os.environ, **gpu_of(slot, self.gpus)}))
             ours.send_bytes(self.setup)
         return _Worker(process, ours)
 
@@ -132,12 +137,27 @@ def visible_gpus() -> list[str]:
     return named[:count] if named else [str(i) for i in range(count)]
 
 
-def _death(process: SpawnProcess) -> str:
+def _death(process: BaseProcess) -> str:
     code = process.exitcode
     if code is not None and code < 0:
         name = signal.Signals(-code).name
         return f"its process was killed by {name}" + (" (out of memory?)" if -code == signal.SIGKILL else "")
     return f"its process ended with exit code {code}"
+
+
+def _context(*, may_fork: bool) -> ForkServerContext | SpawnContext:
+    if not may_fork or sys.platform != "linux":  # elsewhere the system's own libraries do not stand a fork
+        return get_context("spawn")
+    start_fork_server()
+    return get_context("forkserver")
+
+
+def start_fork_server() -> None:
+    """Start the process that workers are forks of; it imports torch while this one goes on. Does nothing if it runs."""
+    if sys.platform == "linux":
+        forkserver.set_forkserver_preload(["hydra_plugins.jsc_launcher._preload"])
+        with _ignored_signals():
+            forkserver.ensure_running()
 
 
 @contextmanager
@@ -150,17 +170,3 @@ def _ignored_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

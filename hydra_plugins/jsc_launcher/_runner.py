@@ -76,7 +76,8 @@ class Work:
         """For this machine; one GPU a worker, unless a job wants more than one."""
         settings = self.settings.values()
         hides_gpus = not settings or any(s.trainer.accelerator == "cpu" or s.trainer.devices > 1 for s in settings)
-        return Crew(self.num_workers, self.setup, [] if hides_gpus else visible_gpus())
+        gpus = visible_gpus()
+        return Crew(self.num_workers, self.setup, [] if hides_gpus else gpus, may_fork=self.is_training and not gpus)
 
     def log_file(self, job: Job) -> Path:
         return job.folder / f"{self.configs[job.num].hydra.job.name}.log"

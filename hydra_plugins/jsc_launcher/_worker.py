@@ -52,6 +52,9 @@ def work(pipe: Connection) -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     try:
+        environment: dict[str, str] = cloudpickle.loads(pipe.recv_bytes())
+        os.environ.clear()
+        os.environ.update(environment)
         task_function, hydra_context, state = cloudpickle.loads(pipe.recv_bytes())
         Singleton.set_state(state)
         while True:

@@ -50,6 +50,13 @@ class JscLauncher(Launcher):
         self.sweep: Sweep | None = None  # a sweeper may launch its jobs in several batches
         self.shift: Shift | None = None  # and keep the workers from one to the next
 
+    @staticmethod
+    def get_ready() -> None:
+        """Called before a sweep's jobs are checked, which takes as long as getting ready to run them."""
+        from hydra_plugins.jsc_launcher._crew import start_fork_server
+
+        start_fork_server()
+
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Raises CommandError on a setting out of its range."""
         from jsc.command import CommandError

@@ -1,11 +1,9 @@
-import sys
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 
-from jsc import train
+from tests.conftest import Command
 
 SweepCommand = Callable[..., int]
 
@@ -13,18 +11,6 @@ QUICK = ("trainer.max_epochs=2", "trainer.limit_train_batches=30", "dataset.batc
 
 
 @pytest.fixture
-def sweep_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepCommand:
+def sweep_command(command: Command) -> SweepCommand:
     """`python -m jsc.train -m ...` in this process, its workers in others; returns the exit code."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
-
-    def run(*words: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["jsc/train.py", *words])
-        GlobalHydra.instance().clear()
-        with pytest.raises(SystemExit) as ended:
-            train.entry()
-        code = ended.value.code
-        assert isinstance(code, int)
-        return code
-
-    return run
+    return partial(command, "jsc.train")
