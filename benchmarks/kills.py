@@ -2,9 +2,9 @@
 
 python -m benchmarks.kills [--kills 100] [--seed 0]
 
-One undisturbed sweep is the measure. Then the same sweep is run in a folder of its own and killed with SIGKILL: the
-whole process group, the sweep's own process or one of its workers, at an instant drawn anew each time, and resumed
-until it ends; then the next. Ends with exit code 1 at the first difference.
+One undisturbed sweep is the measure. Then the same sweep is run in a folder of its own and killed with SIGKILL: all of
+its processes, the sweep's own, some of its workers, or the process that they are forks of, at an instant drawn anew
+each time, and resumed until it ends; then the next. Ends with exit code 1 at the first difference.
 """
 
 import argparse
@@ -18,12 +18,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 from jsc.results import RESULT_FILE, ResultError, read_result
 
 SWEEP = ("optimizer.lr=1e-1,1e-2,1e-3", "seed=0,1", "trainer.max_epochs=40", "hydra.launcher.num_workers=2")
-LONGEST_WAIT = 25.0  # seconds to a kill, drawn uniformly: from before the first import to after the last job
+LONGEST_WAIT = 15.0  # seconds to a kill, drawn uniformly: from before the first import to after the last job
 OF_THE_CLOCK = ("seconds", "fit_seconds", "total_seconds", "jets_per_second", "group_fit_seconds_mean")
 
 
@@ -68,7 +69,7 @@ def survive(root: Path, folder: Path, draw: random.Random, tally: Counter[str], 
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         wait = draw.uniform(0.0, LONGEST_WAIT)
-        victim = draw.choice(["group", "sweep", "worker"]) if sum(tally.values()) < most else None
+        victim = draw.choice(["group", "sweep", "worker", "server"]) if sum(tally.values()) < most else None
         try:
             code = process.wait(wait if victim else None)
         except subprocess.TimeoutExpired:
@@ -84,22 +85,31 @@ def survive(root: Path, folder: Path, draw: random.Random, tally: Counter[str], 
 
 def strike(process: subprocess.Popen[bytes], victim: str, draw: random.Random) -> str:
     """Kill a part of the sweep; returns which."""
-    workers = workers_of(process.pid)
-    if victim == "worker" and workers:
-        os.kill(draw.choice(workers), signal.SIGKILL)
-        return "worker"
-    if victim == "group":
-        for pid in workers:
+    servers, workers = servers_of(process.pid), workers_of(process.pid)
+    targets = {"worker": workers[: draw.randint(1, 2)], "server": servers, "group": [*servers, *workers]}
+    for pid in targets.get(victim, []):
+        with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+    if victim in ("worker", "server") and targets[victim]:
+        return victim
     process.kill()
     return victim if victim == "group" else "sweep"
 
 
 def workers_of(pid: int) -> list[int]:
-    """Processes that the sweep spawned to run jobs."""
+    """Processes that run a sweep's jobs: forks of its fork server."""
+    return [worker for server in servers_of(pid) for worker, _ in children_of(server)]
+
+
+def servers_of(pid: int) -> list[int]:
+    return [child for child, words in children_of(pid) if "forkserver" in words]
+
+
+def children_of(pid: int) -> list[tuple[int, str]]:
+    """Process ids and command lines."""
     found = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
     rows = [line.strip().partition(" ") for line in found.stdout.splitlines()]
-    return [int(number) for number, _, words in rows if "spawn_main" in words]
+    return [(int(number), words) for number, _, words in rows]
 
 
 def completed(folder: Path) -> dict[str, str]:

@@ -36,10 +36,14 @@ QUICK = ("trainer.max_epochs=2", "trainer.limit_train_batches=30", "dataset.batc
 
 @pytest.fixture(autouse=True)
 def a_process_as_it_was() -> Iterator[None]:
-    """A run sets torch's threads and loggers' levels; the next test starts without."""
-    threads = torch.get_num_threads()
+    """A run sets torch's threads, and logging; the next test starts without."""
+    threads, root = torch.get_num_threads(), logging.getLogger()
+    handlers, level = root.handlers[:], root.level
     yield
     torch.set_num_threads(threads)
+    logging.captureWarnings(False)
+    root.handlers[:] = handlers
+    root.setLevel(level)
     logging.getLogger("pytorch_lightning").setLevel(logging.NOTSET)
 
 

@@ -20,6 +20,7 @@ ROOMS = {
     "jsc.fused_loop": TASK,
     "jsc.checkpoint": TASK,
     "jsc.console": TASK,
+    "jsc.event_file": TASK,
     "jsc.interruption": TASK,
     "jsc.lightning_noise": TASK,
     "jsc.progress": TASK,

@@ -153,7 +153,7 @@ def _context(*, may_fork: bool) -> ForkServerContext | SpawnContext:
 
 
 def start_fork_server() -> None:
-    """Start the process that workers are forks of; it imports torch while this one goes on. Does nothing if it runs."""
+    """Start the process that workers are forks of, unless it runs; it imports torch while this one goes on."""
     if sys.platform == "linux":
         forkserver.set_forkserver_preload(["hydra_plugins.jsc_launcher._preload"])
         with _ignored_signals():

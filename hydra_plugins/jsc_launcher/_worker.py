@@ -1,7 +1,7 @@
-"""What a worker process does: it imports once, then runs job after job as they come down its pipe.
+"""What a worker process does: it runs job after job as they come down its pipe.
 
-It is sent the task function and Hydra's state, then Assignments; it answers each with an Outcome. Everything that a job
-prints, and a crash's traceback, goes into the job's own log.
+It is sent its environment, the task function and Hydra's state, then Assignments; it answers each with an Outcome.
+Everything that a job prints, and a crash's traceback, goes into the job's own log.
 """
 
 import contextlib
