@@ -130,13 +130,16 @@ def changed_by(schedule: Schedule | None, optimizer: torch.optim.Optimizer) -> l
     return [name for name, value in before.items() if group[name] != value]
 
 
-def build_task(settings: TrainSettings, jets: PreparedJets) -> JetClassifier:
-    """The network, its optimizer and schedule; weights are drawn from torch's global generator."""
+def build_task(settings: TrainSettings, jets: PreparedJets) -> tuple[JetClassifier, str | None]:
+    """The network with its optimizer and schedule; and why it is not the fused engine's, if it is not.
+
+    Weights are drawn from torch's global generator.
+    """
     network = build_network(settings.model, jets)
     if settings.trainer.precision == "64-true":
         network.double()  # Lightning would do so only after it had read a checkpoint's weights into float32
-    engine, _ = choose_engine(settings, network)
-    return JetClassifier(
+    engine, reason = choose_engine(settings, network)
+    task = JetClassifier(
         network,
         make_optimizer=partial(build_optimizer, settings.optimizer),
         schedule=build_schedule(settings.scheduler),
@@ -155,6 +158,7 @@ def build_task(settings: TrainSettings, jets: PreparedJets) -> JetClassifier:
             "dataset_sha256": jets.sha256,
         },
     )
+    return task, reason
 
 
 def build_trainer(
@@ -189,7 +193,7 @@ def rehearse(settings: TrainSettings) -> None:
     if weights is not None and len(weights) != jets.num_classes:
         classes = ", ".join(jets.class_names)
         raise CommandError(f"loss.class_weights={weights}: give {jets.num_classes} weights, one for each of {classes}")
-    task = build_task(settings, jets)
+    task, _ = build_task(settings, jets)
     optimizer = task.make_optimizer(task.model.parameters())
     try:
         if task.schedule is not None:

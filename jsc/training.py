@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache, cached_property
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -15,8 +16,8 @@ import torch
 from pytorch_lightning.loggers import Logger
 
 from jsc import __version__, console
-from jsc.assembly import build_task, build_trainer, choose_engine, import_plugins, jets_of
-from jsc.checkpoint import load_weights, read_checkpoint
+from jsc.assembly import build_task, build_trainer, import_plugins, jets_of
+from jsc.checkpoint import StoredModel, load_weights, read_checkpoint
 from jsc.datasets import PreparedJets
 from jsc.datasets.datamodule import JetDataModule
 from jsc.engine import warm_up
@@ -44,6 +45,9 @@ from jsc.testing import score_model
 
 log = logging.getLogger(__name__)
 
+PACKAGES = ("torch", "pytorch-lightning", "hydra-core")
+warm_up_once = cache(warm_up)  # for each type of numbers
+
 
 @dataclass
 class Run:
@@ -56,6 +60,7 @@ class Run:
     clock: float = field(default_factory=time.perf_counter)
     jets: PreparedJets | None = None
     task: JetClassifier | None = None
+    why_torch: str | None = None  # and not the fused engine
     device: str = "cpu"
     fit_seconds: float = 0.0
     test: TestResult | None = None
@@ -77,11 +82,14 @@ class Run:
     def epochs(self) -> list[EpochMetrics]:
         return read_metrics(self.folder) if (self.folder / METRICS_FILE).is_file() else []
 
+    @cached_property
+    def best(self) -> StoredModel | None:
+        """What best.ckpt holds; to be asked for when the fit has ended."""
+        return read_checkpoint(self.best_checkpoint) if self.best_checkpoint.is_file() else None
+
     def best_epoch(self) -> EpochMetrics | None:
         """The one that best.ckpt is of; None without one, or if its validation loss is no number."""
-        if not self.best_checkpoint.is_file():
-            return None
-        epoch = read_checkpoint(self.best_checkpoint).epoch
+        epoch = None if self.best is None else self.best.epoch
         rows = [e for e in self.epochs() if e.epoch == epoch and e.val_loss is not None and math.isfinite(e.val_loss)]
         return rows[0] if rows else None
 
@@ -125,18 +133,18 @@ class Run:
             checkpoint_best=from_here(self.best_checkpoint) if self.best_checkpoint.is_file() else None,
             checkpoint_last=from_here(self.last_checkpoint) if self.last_checkpoint.is_file() else None,
             command=self.command,
-            versions={
-                "python": platform.python_version(),
-                "jsc": __version__,
-                **{
-                    name.replace("-", "_"): importlib.metadata.version(name)
-                    for name in ("torch", "pytorch-lightning", "hydra-core")
-                },
-            },
+            versions=versions(),
             started_at=self.started_at,
             host=platform.node(),
             warnings=self.warnings,
         )
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Of what a run's numbers depend on."""
+    packages = {name.replace("-", "_"): importlib.metadata.version(name) for name in PACKAGES}
+    return {"python": platform.python_version(), "jsc": __version__, **packages}
 
 
 def from_here(path: Path) -> str:
@@ -157,7 +165,7 @@ def train(
         pl.seed_everything(settings.seed, verbose=False)
         torch.set_num_threads(settings.trainer.num_threads)
         run.jets = jets_of(settings.dataset)
-        run.task = build_task(settings, run.jets)
+        run.task, run.why_torch = build_task(settings, run.jets)
         callbacks = [EpochRecorder(folder), StopOnSignal(run.last_checkpoint)]
         trainer = build_trainer(
             settings, uses_torch=run.task.automatic_optimization, folder=folder, callbacks=callbacks
@@ -194,10 +202,9 @@ def fit(run: Run, jets: PreparedJets, task: JetClassifier, trainer: pl.Trainer, 
         jets.variant,
         *(f"{n:,}" for n in (jets.num_train, jets.num_val, jets.num_test)),
     )
-    engine, reason = choose_engine(settings, task.model)
-    log.info("engine: %s%s", engine, f" ({reason})" if reason else "")
-    if engine == "fused":
-        warm_up(next(task.model.parameters()).dtype)  # before the clock: a second, or many, of a process's first run
+    log.info("engine: %s", "fused" if run.why_torch is None else f"torch ({run.why_torch})")
+    if run.why_torch is None:
+        warm_up_once(next(task.model.parameters()).dtype)  # before the clock: a second, or many
     if resume_from is not None:
         check_same_jets(run, jets, resume_from)
     data = JetDataModule(
@@ -231,7 +238,8 @@ def test_best(
     run: Run, jets: PreparedJets, task: JetClassifier, loggers: Sequence[Logger], *, ended_well: bool
 ) -> None:
     """Score the test split once, with the weights of the lowest validation loss."""
-    load_weights(task.model, read_checkpoint(run.best_checkpoint).weights, run.best_checkpoint)
+    assert run.best is not None
+    load_weights(task.model, run.best.weights, run.best_checkpoint)
     run.test = score_model(
         task,
         jets,

@@ -1,3 +1,4 @@
+import functools
 import logging
 import os
 import runpy
@@ -14,6 +15,7 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 
 from jsc.command import check, compose
+from jsc.composer import Composer
 from jsc.results import RunResult
 from jsc.run_names import run_id
 from jsc.settings import TrainSettings
@@ -48,7 +50,15 @@ def a_process_as_it_was() -> Iterator[None]:
 
 
 def settings_of(*overrides: str) -> TrainSettings:
-    return check(compose("train", list(overrides)), TrainSettings)
+    return check(composer()(list(overrides)), TrainSettings)
+
+
+@functools.cache
+def composer() -> Composer:
+    """Hundreds of tests ask for settings that differ in values alone."""
+    config = compose("train", [])
+    keys = {key for key in config if key not in config.hydra.runtime.choices}
+    return Composer(lambda words: compose("train", words), lambda key: "." not in key and key not in keys)
 
 
 @pytest.fixture

@@ -11,11 +11,14 @@ from multiprocessing import connection, forkserver, get_context
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 import cloudpickle
 from hydra.core.utils import JobReturn
 
 from hydra_plugins.jsc_launcher._worker import Assignment, Outcome, work
+
+GPU_DEVICES = tuple(map(Path, ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")))  # NVIDIA's, AMD's, Windows' own Linux's
 
 Slot = int  # a worker's place; a dead worker's replacement takes its place and its GPU
 
@@ -130,6 +133,8 @@ def gpu_of(slot: Slot, gpus: Sequence[str]) -> dict[str, str]:
 
 def visible_gpus() -> list[str]:
     """As CUDA_VISIBLE_DEVICES names them; none where there are none."""
+    if sys.platform == "linux" and not any(path.exists() for path in GPU_DEVICES):
+        return []  # known without torch, which takes seconds to import
     import torch
 
     count = torch.cuda.device_count()

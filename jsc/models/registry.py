@@ -4,6 +4,7 @@ Field names are those of MASE's `MaseModelInfo`, so that a model written for one
 """
 
 import difflib
+import functools
 import importlib.metadata
 import inspect
 from collections.abc import Callable, Mapping
@@ -75,8 +76,9 @@ def register(info: ModelInfo) -> Callable[[ModelConstructor], ModelConstructor]:
     return decorate
 
 
+@functools.cache
 def load_entry_points() -> None:
-    """Import every installed module that announces models under the entry-point group `jsc.models`."""
+    """Once a process: import every installed module that announces models, under the entry-point group `jsc.models`."""
     for entry_point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
         entry_point.load()
 

@@ -107,6 +107,7 @@ def test_installed_packages_announce_models(tmp_path: Path, monkeypatch: pytest.
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: announced\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[jsc.models]\nannounced = announced\n")
     monkeypatch.syspath_prepend(tmp_path)
+    models.load_entry_points.cache_clear()
     models.load_entry_points()
     monkeypatch.delitem(sys.modules, "announced")
     assert models.num_parameters(build_model("announced", num_features=16, num_classes=5)) == 85
