@@ -44,6 +44,9 @@ def a_process_as_it_was() -> Iterator[None]:
     yield
     torch.set_num_threads(threads)
     logging.captureWarnings(False)
+    for handler in set(root.handlers) - set(handlers):
+        if isinstance(handler, logging.FileHandler):
+            handler.close()
     root.handlers[:] = handlers
     root.setLevel(level)
     logging.getLogger("pytorch_lightning").setLevel(logging.NOTSET)

@@ -80,7 +80,7 @@ def test_the_page_shows_thirty_runs_and_sorts_them_by_each_metric(
     from benchmarks.tensorboard_page import choose, open_hparams, rows, served, wait_for
 
     rates = ",".join(f"{10 ** (-i / 6):.4f}" for i in range(1, 16))
-    quick = ["trainer.max_epochs=1", "trainer.limit_train_batches=5", "hydra.launcher.num_workers=1"]
+    quick = ["trainer.max_epochs=1", "trainer.limit_train_batches=5"]
     assert sweep_command("-m", *quick, f"optimizer.lr={rates}", "model=jsc_tiny,jsc_mlp", "hydra.sweep.dir=s") == 0
     results = {folder.name: read_result(folder) for folder in (tmp_path / "s").iterdir() if folder.is_dir()}
     browser.set_window_size(1900, 1500)

@@ -18,7 +18,7 @@ from hydra.core.utils import JobReturn
 
 from hydra_plugins.jsc_launcher._worker import Assignment, Outcome, work
 
-GPU_DEVICES = tuple(map(Path, ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")))  # NVIDIA's, AMD's, Windows' own Linux's
+GPU_DEVICES = tuple(map(Path, ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")))  # of NVIDIA, of AMD, of Linux in Windows
 
 Slot = int  # a worker's place; a dead worker's replacement takes its place and its GPU
 
@@ -131,10 +131,15 @@ def gpu_of(slot: Slot, gpus: Sequence[str]) -> dict[str, str]:
     return {"CUDA_VISIBLE_DEVICES": gpus[slot % len(gpus)]} if gpus else {}
 
 
+def may_have_gpus() -> bool:
+    """False if there is surely none, which is known without torch and the seconds that its import takes."""
+    return sys.platform != "linux" or any(path.exists() for path in GPU_DEVICES)
+
+
 def visible_gpus() -> list[str]:
     """As CUDA_VISIBLE_DEVICES names them; none where there are none."""
-    if sys.platform == "linux" and not any(path.exists() for path in GPU_DEVICES):
-        return []  # known without torch, which takes seconds to import
+    if not may_have_gpus():
+        return []
     import torch
 
     count = torch.cuda.device_count()
@@ -159,10 +164,9 @@ def _context(*, may_fork: bool) -> ForkServerContext | SpawnContext:
 
 def start_fork_server() -> None:
     """Start the process that workers are forks of, unless it runs; it imports torch while this one goes on."""
-    if sys.platform == "linux":
-        forkserver.set_forkserver_preload(["hydra_plugins.jsc_launcher._preload"])
-        with _ignored_signals():
-            forkserver.ensure_running()
+    forkserver.set_forkserver_preload(["hydra_plugins.jsc_launcher._preload"])
+    with _ignored_signals():
+        forkserver.ensure_running()
 
 
 @contextmanager

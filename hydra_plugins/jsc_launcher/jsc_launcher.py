@@ -53,9 +53,10 @@ class JscLauncher(Launcher):
     @staticmethod
     def get_ready() -> None:
         """Called before a sweep's jobs are checked, which takes as long as getting ready to run them."""
-        from hydra_plugins.jsc_launcher._crew import start_fork_server
+        from hydra_plugins.jsc_launcher._crew import may_have_gpus, start_fork_server
 
-        start_fork_server()
+        if not may_have_gpus():
+            start_fork_server()
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Raises CommandError on a setting out of its range."""

@@ -96,6 +96,21 @@ def assert_same_run(one: Path, other: Path) -> None:
     )
 
 
+def test_workers_have_the_environment_and_the_folder_of_their_sweep(
+    sweep_command: SweepCommand, trap: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not those of the process that they are forks of, which an earlier test may have started."""
+    monkeypatch.setenv("JSC_MARK", tmp_path.name)
+    source = (tmp_path / "trap.py").read_text()
+    noting = "    Path(f'seen_{os.getpid()}').write_text(os.environ['JSC_MARK'])\n"
+    (tmp_path / "trap.py").write_text(source.replace("    return nn.Seq", f"{noting}    return nn.Seq"))
+    (tmp_path / "armed").unlink()
+    assert sweep_command("-m", *trap, "seed=0,1", "hydra.launcher.num_workers=2") == 0
+    seen = {path.name: path.read_text() for path in tmp_path.glob("seen_*")}
+    assert len(seen) == 3  # the sweep builds each network too, to check it
+    assert set(seen.values()) == {tmp_path.name}
+
+
 @pytest.mark.slow
 def test_workers_that_die_fail_their_own_job_and_resume_runs_these_alone(
     sweep_command: SweepCommand, trap: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
