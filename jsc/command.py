@@ -165,15 +165,20 @@ def job_variants(config_name: str, arguments: argparse.Namespace) -> Iterator[Di
     for override in swept:
         if override.is_interval_sweep() and config.hydra.sweeper._target_.endswith(".BasicSweeper"):
             raise CommandError(f"{override.input_line}: an interval is searched, not swept: add hparams_search=optuna")
-    groups = config.hydra.runtime.choices
-    # Any other word without a dot may be a group of the user's own.
-    composer = Composer(compose_whole, lambda key: key in groups or ("." not in key and key not in config))
+    composer = composer_like(config, compose_whole)
     choices = [values_of(o) for o in swept]
     first = [c[0] for c in choices if c]
     yield composer(fixed + first)
     for index, values in enumerate(c for c in choices if c):
         for value in values[1:]:
             yield composer(fixed + first[:index] + [value] + first[index + 1 :])
+
+
+def composer_like(config: DictConfig, compose_whole: Callable[[list[str]], DictConfig]) -> Composer:
+    """For configurations with the groups of this one."""
+    groups = config.hydra.runtime.choices
+    # Any other word without a dot may be a group of the user's own.
+    return Composer(compose_whole, lambda key: key in groups or ("." not in key and key not in config))
 
 
 def fixed_and_swept(

@@ -46,7 +46,6 @@ from jsc.testing import score_model
 log = logging.getLogger(__name__)
 
 PACKAGES = ("torch", "pytorch-lightning", "hydra-core")
-warm_up_once = cache(warm_up)  # for each type of numbers
 
 
 @dataclass
@@ -204,7 +203,7 @@ def fit(run: Run, jets: PreparedJets, task: JetClassifier, trainer: pl.Trainer, 
     )
     log.info("engine: %s", "fused" if run.why_torch is None else f"torch ({run.why_torch})")
     if run.why_torch is None:
-        warm_up_once(next(task.model.parameters()).dtype)  # before the clock: a second, or many
+        warm_up(next(task.model.parameters()).dtype)  # before the clock: a second, or many
     if resume_from is not None:
         check_same_jets(run, jets, resume_from)
     data = JetDataModule(

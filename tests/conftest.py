@@ -14,7 +14,7 @@ import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
 
-from jsc.command import check, compose
+from jsc.command import check, compose, composer_like
 from jsc.composer import Composer
 from jsc.results import RunResult
 from jsc.run_names import run_id
@@ -59,9 +59,7 @@ def settings_of(*overrides: str) -> TrainSettings:
 @functools.cache
 def composer() -> Composer:
     """Hundreds of tests ask for settings that differ in values alone."""
-    config = compose("train", [])
-    keys = {key for key in config if key not in config.hydra.runtime.choices}
-    return Composer(lambda words: compose("train", words), lambda key: "." not in key and key not in keys)
+    return composer_like(compose("train", []), lambda words: compose("train", words))
 
 
 @pytest.fixture
@@ -96,7 +94,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
             try:
                 runpy.run_module(module, run_name="__main__", alter_sys=True)
             except SystemExit as ended:
-                return ended.code if isinstance(ended.code, int) else 0
+                return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
         return 0
 
     return run

@@ -1,8 +1,7 @@
 """`python -m jsc.test` and `resume=`, called in this process as their entries call themselves."""
 
 import dataclasses
-import runpy
-import sys
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,16 +18,9 @@ from jsc.models import build_model
 from jsc.results import RunResult, read_predictions, read_test
 from jsc.scoring import class_scores, never_predicted
 from jsc.scoring import confusion_matrix as our_confusion
+from tests.conftest import Command
 
 QuickRun = Callable[..., RunResult]
-
-
-def run_entry(module: str, *words: str) -> None:
-    arguments, sys.argv = sys.argv, [module, *words]
-    try:
-        runpy.run_module(module, run_name="__main__", alter_sys=False)
-    finally:
-        sys.argv = arguments
 
 
 @pytest.fixture
@@ -37,10 +29,12 @@ def checkpoint(quick_run: QuickRun, tmp_path: Path) -> Path:
     return tmp_path / "run" / "checkpoints" / "best.ckpt"
 
 
-def test_a_checkpoint_is_all_that_it_needs(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_checkpoint_is_all_that_it_needs(
+    checkpoint: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
     trained = read_test(checkpoint.parent / "test.json")
     (checkpoint.parent / "test.json").unlink()
-    run_entry("jsc.test", f"checkpoint={checkpoint}")
+    assert command("jsc.test", f"checkpoint={checkpoint}") == 0
     assert read_test(checkpoint.parent / "test.json") == trained
     printed = capsys.readouterr().out
     for part in ("jsc-tiny (127 parameters) on 20,000 test jets", "precision", "recall", "AUC", "Confusion"):
@@ -51,21 +45,19 @@ def test_a_checkpoint_is_all_that_it_needs(checkpoint: Path, capsys: pytest.Capt
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 def test_weights_alone_need_a_model_and_a_data_set(
-    checkpoint: Path, tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture[str]
+    checkpoint: Path, tmp_path: Path, command: Command, suffix: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     weights = {f"seq_blocks.{n.removeprefix('model.')}": t for n, t in read_checkpoint(checkpoint).weights.items()}
     path = tmp_path / f"alone{suffix}"
     torch.save(weights, path) if suffix == ".pt" else safetensors.torch.save_file(weights, path)
-    with pytest.raises(SystemExit) as ended:
-        run_entry("jsc.test", f"checkpoint={path}")
-    assert ended.value.code == 2
+    assert command("jsc.test", f"checkpoint={path}") == 2
     assert "holds weights alone" in capsys.readouterr().err
-    run_entry("jsc.test", f"checkpoint={path}", "model=jsc_tiny", "dataset=jsc_sample")
+    assert command("jsc.test", f"checkpoint={path}", "model=jsc_tiny", "dataset=jsc_sample") == 0
     assert read_test(tmp_path / "test.json").test_acc == read_test(checkpoint.parent / "test.json").test_acc
 
 
 @pytest.mark.parametrize(
-    ("command", "message"),
+    ("words", "message"),
     [
         ("checkpoint=nowhere.ckpt", "nowhere.ckpt: there is no such file; give a .ckpt"),
         ("checkpoint=broken.pt", "broken.pt: not a readable checkpoint"),
@@ -76,25 +68,19 @@ def test_weights_alone_need_a_model_and_a_data_set(
     ],
 )
 def test_a_wrong_command_is_explained(
-    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-    command: str, message: str,
-) -> None:  # fmt: skip
-    monkeypatch.chdir(tmp_path)
+    checkpoint: Path, tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str], words: str, message: str
+) -> None:
     (tmp_path / "broken.pt").write_bytes(b"no checkpoint")
     y = np.arange(100) % 2
     np.savez(tmp_path / "other.npz", a=y + np.linspace(0, 1, 100), b=np.linspace(1, 2, 100), y=np.array(["u", "v"])[y])
-    with pytest.raises(SystemExit) as ended:
-        run_entry("jsc.test", *command.replace("CHECKPOINT", str(checkpoint)).split())
+    assert command("jsc.test", *words.replace("CHECKPOINT", str(checkpoint)).split()) == 2
     error = capsys.readouterr().err
-    assert ended.value.code == 2
     assert "Traceback" not in error
-    import re
-
     assert re.search(message, error), error
 
 
 def test_other_jets_of_the_same_kind_are_standardised_as_in_training_and_warned_of(
-    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    checkpoint: Path, tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = JetSample().read()
     np.savez(
@@ -102,7 +88,8 @@ def test_other_jets_of_the_same_kind_are_standardised_as_in_training_and_warned_
         feature_names=np.array(table.feature_names), class_names=np.array(table.class_names),
     )  # fmt: skip
     before = read_test(checkpoint.parent / "test.json")
-    run_entry("jsc.test", f"checkpoint={checkpoint}", "dataset=jsc_file", f"dataset.path={tmp_path}/shifted.npz")
+    words = [f"checkpoint={checkpoint}", "dataset=jsc_file", f"dataset.path={tmp_path}/shifted.npz"]
+    assert command("jsc.test", *words) == 0
     after = read_test(checkpoint.parent / "test.json")
     assert "scores on different variants do not compare" in capsys.readouterr().err
     assert after.warnings

@@ -9,12 +9,13 @@ with spared_from_collection():
     import torch
     import torch.utils.tensorboard
 
-    from jsc.training import warm_up_once
+    import jsc.training  # noqa: F401
+    from jsc.engine import warm_up
 
     engine_log, to_terminal = logging.getLogger("jsc.engine"), logging.StreamHandler()
     engine_log.addHandler(to_terminal)
     engine_log.setLevel(logging.INFO)  # it says that it compiles, the first time on a machine
     with suppress(Exception):  # a worker that needs it will meet and log it
-        warm_up_once(torch.float32)
+        warm_up(torch.float32)
     engine_log.setLevel(logging.NOTSET)
     engine_log.removeHandler(to_terminal)

@@ -29,9 +29,13 @@ class Compiled:
         self._entry = _on_disk(function)
         self._ready: set[np.dtype[Any]] = set()
 
+    def is_ready(self, dtype: np.dtype[Any]) -> bool:
+        """Whether this process has it for `dtype`."""
+        return dtype in self._ready
+
     def __call__(self, dtype: np.dtype[Any], *args: Any) -> Any:
         """Run it. Arrays of `dtype`, and all else always of one type, so that `dtype` tells what is compiled."""
-        if dtype not in self._ready:
+        if not self.is_ready(dtype):
             self._prepare(tuple(numba.typeof(a) for a in args), dtype)
             self._ready.add(dtype)
         return self._entry(*args)

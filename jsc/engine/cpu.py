@@ -234,7 +234,9 @@ class FusedTrainer:
 
 
 def warm_up(dtype: torch.dtype) -> None:
-    """Compile the kernel, or load it from disk, which takes a second; no random number is drawn."""
+    """Compile the kernel, or load it from disk, which takes a second, once a process; no random number is drawn."""
+    if kernels.kernel().is_ready(torch.empty(0, dtype=dtype).numpy().dtype):
+        return
     with torch.random.fork_rng(devices=[]):
         model = nn.Sequential(nn.Linear(1, 2, dtype=dtype))
     trainer = FusedTrainer(model, torch.optim.SGD(model.parameters(), lr=1.0), loss=CrossEntropy(), seed=0)

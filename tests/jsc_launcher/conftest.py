@@ -3,11 +3,11 @@ from functools import partial
 
 import pytest
 
-from tests.conftest import Command
+from tests.conftest import QUICK, Command
+
+__all__ = ["QUICK", "SweepCommand", "sweep_command"]
 
 SweepCommand = Callable[..., int]
-
-QUICK = ("trainer.max_epochs=2", "trainer.limit_train_batches=30", "dataset.batch_size=64")
 
 
 @pytest.fixture
