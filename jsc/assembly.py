@@ -15,11 +15,12 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback
 from torch import nn
 
-from jsc.checkpoint import AtomicCheckpointIO
+from jsc.checkpoint import AtomicCheckpointIO, LastCheckpoint
 from jsc.command import CommandError
 from jsc.construction import construct
 from jsc.datasets import PreparedJets, load_jets
 from jsc.engine import CannotLower, CrossEntropy, lower, lower_optimizer
+from jsc.fused_loop import FusedValidation, Unprofiled
 from jsc.lightning_noise import quieten_lightning
 from jsc.models import build_model, find_model, is_traceable, load_entry_points
 from jsc.schedule import Schedule
@@ -170,16 +171,20 @@ def build_trainer(
     configured: list[Callback] = [construct(c) for c in settings.callbacks.values() if c is not None]
     if settings.trainer.accelerator == "auto" and not uses_torch:
         arguments["accelerator"] = "cpu"
-    return pl.Trainer(
+    trainer = pl.Trainer(
         **arguments,
         default_root_dir=folder,
         callbacks=[*callbacks, *configured],
         logger=[construct(section, save_dir=folder) for section in settings.logger.values() if section is not None],
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(best_waits=any(isinstance(c, LastCheckpoint) for c in configured))],
+        profiler=None if uses_torch else Unprofiled(),
         enable_progress_bar=False,  # callbacks.progress draws ours
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
+    if not uses_torch:
+        FusedValidation.replace(trainer)
+    return trainer
 
 
 def rehearse(settings: TrainSettings) -> None:

@@ -27,7 +27,12 @@ log = logging.getLogger(__name__)
 
 _LAST_CHECKPOINT = "jsc.checkpoint.LastCheckpoint"
 # Callbacks to whom the fit's length makes no difference; to a user's own, or early stopping, it may.
-_BLIND_CALLBACKS = ("pytorch_lightning.callbacks.ModelCheckpoint", _LAST_CHECKPOINT, "jsc.progress.FitProgress")
+_BLIND_CALLBACKS = (
+    "pytorch_lightning.callbacks.ModelCheckpoint",
+    "jsc.checkpoint.BestCheckpoint",
+    _LAST_CHECKPOINT,
+    "jsc.progress.FitProgress",
+)
 
 
 def share_key(settings: TrainSettings) -> str | None:

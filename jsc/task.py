@@ -3,10 +3,12 @@
 Shapes: B jets of a batch, F features, C classes.
 """
 
+import math
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import Strategy
@@ -41,11 +43,12 @@ class SplitScores:
         self.num_jets += num_jets
 
     def compute(self, strategy: Strategy) -> tuple[float, float]:
-        """(mean loss in nats, accuracy) over the jets of all processes."""
+        """(mean loss in nats, accuracy) over the jets of all processes; NaN without any."""
         here = [float(self.loss_sum), int(self.num_correct), self.num_jets]
         sums = torch.tensor(here, dtype=torch.float64, device=strategy.root_device)
-        loss_sum, num_correct, num_jets = strategy.reduce(sums, reduce_op="sum")
-        return (loss_sum / num_jets).item(), (num_correct / num_jets).item()
+        reduced: Tensor = strategy.reduce(sums, reduce_op="sum")
+        loss_sum, num_correct, num_jets = reduced.tolist()
+        return (loss_sum / num_jets, num_correct / num_jets) if num_jets else (math.nan, math.nan)
 
 
 class JetClassifier(pl.LightningModule):
@@ -113,9 +116,9 @@ class JetClassifier(pl.LightningModule):
         assert self.fused is not None
         first_step = self.trainer.global_step
         taken = self.fused.take(stretch)
-        for loss_sum in (taken.losses_S * taken.sizes_S).tolist():
-            # One by one, so that the sum's last digits do not depend on how the epoch fell into stretches.
-            self.train_scores.loss_sum += loss_sum
+        # Added one by one, so that the sum's last digits do not depend on how the epoch fell into stretches.
+        sums_S = np.cumsum(np.append(float(self.train_scores.loss_sum), taken.losses_S * taken.sizes_S))
+        self.train_scores.loss_sum = float(sums_S[-1])
         num_jets = int(taken.sizes_S.sum())
         self.train_scores.update(0.0, int(taken.num_correct_S.sum()), num_jets)
         self.num_jets_trained += num_jets

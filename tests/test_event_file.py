@@ -32,3 +32,29 @@ def test_what_is_no_number_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="float"):
         logger.log_metrics({"loss": {"a": 1.0}}, step=0)  # type: ignore[dict-item]
     logger.finalize("failed")
+
+
+def test_a_run_has_one_file_whatever_is_logged_and_closed(tmp_path: Path) -> None:
+    logger = EventFileLogger(tmp_path)
+    logger.log_metrics({"loss": 0.1}, step=0)
+    logger.experiment.add_histogram("weights", torch.arange(3.0), 0)
+    logger.finalize("success")
+    logger.log_metrics({"test_loss": 0.2}, step=0)
+    logger.experiment.flush()
+    [path] = tmp_path.glob("events.out.tfevents.*")
+    tags = [value.tag for event in EventFileLoader(str(path)).Load() for value in event.summary.value]
+    assert tags == ["loss", "weights", "test_loss"]
+
+
+def test_points_wait_for_the_disk_no_longer_than_asked(tmp_path: Path) -> None:
+    patient, eager = EventFileLogger(tmp_path / "a", flush_secs=3600.0), EventFileLogger(tmp_path / "b", flush_secs=0.0)
+    for logger in (patient, eager):
+        logger.log_metrics({"loss": 0.1}, step=0)
+    assert (num_points(tmp_path / "a"), num_points(tmp_path / "b")) == (0, 1)
+    patient.experiment.flush()
+    assert num_points(tmp_path / "a") == 1
+
+
+def num_points(folder: Path) -> int:
+    [path] = folder.glob("events.out.tfevents.*")
+    return sum(event.HasField("summary") for event in EventFileLoader(str(path)).Load())

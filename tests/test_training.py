@@ -10,10 +10,12 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
@@ -161,6 +163,35 @@ def test_both_engines_do_the_same_at_the_same_steps(
     states = [torch.load(tmp_path / e / "checkpoints" / "last.ckpt", weights_only=True) for e in ENGINES]
     assert states[0]["global_step"] == states[1]["global_step"]
     assert states[0]["epoch"] == states[1]["epoch"]
+
+
+class ValidationHooks(Callback):
+    """Notes each of Lightning's calls during validation, and whether the module was then in evaluation mode."""
+
+    noted: ClassVar[list[tuple[str, bool, int]]] = []
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        if not name.startswith("on_validation_"):
+            return found
+
+        def note(trainer: pl.Trainer, module: pl.LightningModule, *args: Any) -> None:
+            self.noted.append((name, module.training, trainer.global_step))
+            found(trainer, module, *args)
+
+        return note
+
+
+@pytest.mark.parametrize("timing", ["", "trainer.val_check_interval=10", "trainer.limit_val_batches=1"])
+def test_callbacks_see_the_same_validation_with_either_engine(quick_run: QuickRun, tmp_path: Path, timing: str) -> None:
+    noted = []
+    for engine in ENGINES:
+        ValidationHooks.noted.clear()
+        spy = f"+callbacks.spy._target_={__name__}.ValidationHooks"
+        quick_run(f"engine={engine}", spy, *timing.split(), folder=tmp_path / engine)
+        noted.append(list(ValidationHooks.noted))
+    assert noted[0] == noted[1]
+    assert "on_validation_batch_end" in {name for name, _, _ in noted[0]}
 
 
 @pytest.mark.parametrize(("first", "second"), [(a, b) for a in ENGINES for b in ENGINES])
