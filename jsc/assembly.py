@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import hydra.utils
 import pytorch_lightning as pl
@@ -19,7 +18,7 @@ from jsc.checkpoint import AtomicCheckpointIO, LastCheckpoint
 from jsc.command import CommandError
 from jsc.construction import construct
 from jsc.datasets import PreparedJets, load_jets
-from jsc.engine import CannotLower, CrossEntropy, lower, lower_optimizer
+from jsc.engine import CannotLower, CrossEntropy, Plan, lower, lower_optimizer
 from jsc.fused_loop import FusedValidation, Unprofiled
 from jsc.lightning_noise import quieten_lightning
 from jsc.models import build_model, find_model, is_traceable, load_entry_points
@@ -56,9 +55,14 @@ def build_network(settings: ModelSettings, jets: PreparedJets) -> nn.Module:
     model = build_model(
         settings.name, num_features=jets.num_features, num_classes=jets.num_classes, options=settings.options
     )
-    if find_model(settings.name).info.is_fx_traceable and not is_traceable(model):
+    key = settings.model_dump_json() + repr((jets.num_features, jets.num_classes))
+    if key not in _checked_models and find_model(settings.name).info.is_fx_traceable and not is_traceable(model):
         raise CommandError(f"model {settings.name!r} is registered as fx-traceable, but torch.fx cannot trace it")
+    _checked_models.add(key)
     return model
+
+
+_checked_models: set[str] = set()  # that their registration tells the truth; once a process
 
 
 def build_optimizer(settings: OptimizerSettings, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
@@ -79,23 +83,23 @@ def build_schedule(settings: SchedulerSettings) -> Schedule | None:
     )
 
 
-def choose_engine(settings: TrainSettings, network: nn.Module) -> tuple[Literal["torch", "fused"], str | None]:
-    """The engine that runs, and why it is not the fused one, if it is not.
+def choose_engine(settings: TrainSettings, network: nn.Module) -> tuple[Plan, None] | tuple[None, str]:
+    """The fused engine's plan of the network, or why torch runs it.
 
     Raises CommandError if the fused engine was asked for by name and cannot act.
     """
     if settings.engine.name == "torch":
-        return "torch", "engine=torch"
-    reason = why_not_fused(settings, network)
-    if reason is None:
-        return "fused", None
-    if settings.engine.name == "fused":
-        raise CommandError(f"engine=fused cannot act: {reason}. Take engine=auto or engine=torch")
-    return "torch", reason
+        return None, "engine=torch"
+    try:
+        return fused_plan(settings, network), None
+    except CannotLower as error:
+        if settings.engine.name == "fused":
+            raise CommandError(f"engine=fused cannot act: {error}. Take engine=auto or engine=torch") from error
+        return None, str(error)
 
 
-def why_not_fused(settings: TrainSettings, network: nn.Module) -> str | None:
-    """What a run has that the fused engine does not do; None if it does all of it."""
+def fused_plan(settings: TrainSettings, network: nn.Module) -> Plan:
+    """Raises CannotLower with what a run has that the fused engine does not do."""
     trainer = settings.trainer
     needs_torch = {
         f"trainer.accelerator={trainer.accelerator}": trainer.accelerator == "gpu",
@@ -107,19 +111,15 @@ def why_not_fused(settings: TrainSettings, network: nn.Module) -> str | None:
     }
     for setting, is_needed in needs_torch.items():
         if is_needed:
-            return f"{setting} is the torch engine's"
-    try:
-        lower(network)
-        optimizer = build_optimizer(settings.optimizer, network.parameters())
-        lower_optimizer(optimizer)
-    except CannotLower as error:
-        return str(error)
+            raise CannotLower(f"{setting} is the torch engine's")
+    plan = lower(network)
+    optimizer = build_optimizer(settings.optimizer, network.parameters())
+    lower_optimizer(optimizer)
     changed = changed_by(build_schedule(settings.scheduler), optimizer)
-    return (
-        f"scheduler {settings.scheduler.name} changes {' and '.join(changed)} besides the learning rate"
-        if changed
-        else None
-    )
+    if changed:
+        names = " and ".join(changed)
+        raise CannotLower(f"scheduler {settings.scheduler.name} changes {names} besides the learning rate")
+    return plan
 
 
 def changed_by(schedule: Schedule | None, optimizer: torch.optim.Optimizer) -> list[str]:
@@ -139,13 +139,13 @@ def build_task(settings: TrainSettings, jets: PreparedJets) -> tuple[JetClassifi
     network = build_network(settings.model, jets)
     if settings.trainer.precision == "64-true":
         network.double()  # Lightning would do so only after it had read a checkpoint's weights into float32
-    engine, reason = choose_engine(settings, network)
+    plan, why_torch = choose_engine(settings, network)
     task = JetClassifier(
         network,
         make_optimizer=partial(build_optimizer, settings.optimizer),
         schedule=build_schedule(settings.scheduler),
         loss=CrossEntropy(settings.loss.label_smoothing, settings.loss.class_weights),
-        engine=engine,
+        plan=plan,
         seed=settings.seed,
         hyper_parameters={
             "settings": settings.model_dump(by_alias=True),
@@ -159,7 +159,7 @@ def build_task(settings: TrainSettings, jets: PreparedJets) -> tuple[JetClassifi
             "dataset_sha256": jets.sha256,
         },
     )
-    return task, reason
+    return task, why_torch
 
 
 def build_trainer(

@@ -23,7 +23,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from jsc.datasets.datamodule import Stretch
-from jsc.engine import CrossEntropy, FusedTrainer
+from jsc.engine import CrossEntropy, FusedTrainer, Plan
 from jsc.schedule import Schedule
 
 SECONDS_A_STRETCH = 0.1  # signals, callbacks and the progress bar wait for as long
@@ -43,12 +43,19 @@ class FusedSteps:
     """Takes the trainer's optimizer steps by stretches. Built when a fit starts."""
 
     def __init__(
-        self, model: nn.Module, trainer: pl.Trainer, *, loss: CrossEntropy, schedule: Schedule | None, seed: int
+        self,
+        model: nn.Module,
+        plan: Plan,
+        trainer: pl.Trainer,
+        *,
+        loss: CrossEntropy,
+        schedule: Schedule | None,
+        seed: int,
     ) -> None:
         self._trainer = trainer
         self._schedule = schedule
         self._optimizer = trainer.optimizers[0]
-        self._fused = FusedTrainer(model, self._optimizer, loss=loss, seed=seed)
+        self._fused = FusedTrainer(model, self._optimizer, loss=loss, seed=seed, plan=plan)
         self._steps_a_second = 1000.0  # learnt from each stretch
         adopt_step_count(trainer)
 

@@ -260,11 +260,11 @@ def read_metrics(run_folder: Path) -> list[EpochMetrics]:
 def write_predictions(
     path: Path, *, labels_N: npt.NDArray[np.integer[Any]], predicted_N: npt.NDArray[np.integer[Any]]
 ) -> None:
-    """Write the true and the predicted class of every test jet (int8, in split order), compressed."""
+    """Write the true and the predicted class of every test jet (int8, in split order)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with temporary.open("wb") as file:
-        np.savez_compressed(file, labels=labels_N.astype(np.int8), predicted=predicted_N.astype(np.int8))
+        np.savez(file, labels=labels_N.astype(np.int8), predicted=predicted_N.astype(np.int8))
     temporary.replace(path)
 
 

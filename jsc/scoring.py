@@ -3,39 +3,50 @@
 Shapes: N jets, C classes.
 """
 
-import math
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_auroc, multiclass_confusion_matrix
 
 from jsc.results import ClassScores
 
 
 def confusion_matrix(logits_NC: Tensor, labels_N: Tensor) -> list[list[int]]:
     """`[i][j]`: how many jets of class i were called class j."""
-    matrix = multiclass_confusion_matrix(logits_NC, labels_N, num_classes=logits_NC.shape[1])
-    return [[int(cell) for cell in row] for row in matrix]
+    num_classes = logits_NC.shape[1]
+    counts = torch.bincount(labels_N * num_classes + logits_NC.argmax(1), minlength=num_classes**2)
+    matrix: list[list[int]] = counts.reshape(num_classes, num_classes).tolist()
+    return matrix
 
 
 def class_scores(logits_NC: Tensor, labels_N: Tensor, class_names: Sequence[str]) -> list[ClassScores]:
     """Each class against the rest; the AUC ranks jets by their softmax probability of the class."""
-    num_classes = len(class_names)
     confusion = torch.tensor(confusion_matrix(logits_NC, labels_N))
     hits_C, true_C, called_C = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
-    auc_C = multiclass_auroc(logits_NC.softmax(1), labels_N, num_classes=num_classes, average=None)
-    assert auc_C is not None
+    probabilities_NC = logits_NC.softmax(1).numpy()
     return [
         ClassScores(
             name=name,
             num_jets=int(true_C[c]),
             precision=_ratio(hits_C[c], called_C[c]),
             recall=_ratio(hits_C[c], true_C[c]),
-            auc=auc if math.isfinite(auc := float(auc_C[c])) else None,
+            auc=area_under_roc(probabilities_NC[:, c], (labels_N == c).numpy()),
         )
         for c, name in enumerate(class_names)
     ]
+
+
+def area_under_roc(scores_N: npt.NDArray[Any], is_positive_N: npt.NDArray[np.bool_]) -> float | None:
+    """How often a positive scores above a negative, ties counted half: Mann and Whitney's U; None without both."""
+    positives, negatives = np.sort(scores_N[is_positive_N]), np.sort(scores_N[~is_positive_N])
+    num_pairs = len(positives) * len(negatives)
+    if not num_pairs or not np.isfinite(scores_N).all():
+        return None
+    won, won_or_tied = (int(np.searchsorted(negatives, positives, side).sum()) for side in ("left", "right"))
+    return (won + won_or_tied) / (2 * num_pairs)
 
 
 def _ratio(part: Tensor, whole: Tensor) -> float | None:

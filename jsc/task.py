@@ -6,9 +6,10 @@ Shapes: B jets of a batch, F features, C classes.
 import math
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import Strategy
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from jsc.datasets.datamodule import Batch, Stretch
-from jsc.engine import CrossEntropy, FusedTrainer, count_dropout, set_dropout_step
+from jsc.engine import CrossEntropy, Evaluation, FusedTrainer, Plan, count_dropout, set_dropout_step
 from jsc.fused_loop import FusedSteps
 from jsc.schedule import Schedule
 
@@ -52,7 +53,7 @@ class SplitScores:
 
 
 class JetClassifier(pl.LightningModule):
-    """Trains `model` by cross-entropy, with torch autograd or with the fused engine.
+    """Trains `model` by cross-entropy: with the fused engine, given its `plan` of the model, or with torch autograd.
 
     `loss` shapes training alone: validation and test losses are plain mean cross-entropies, so that they compare
     between runs. `seed` draws dropout. `hyper_parameters`, plain values, travel in every checkpoint.
@@ -65,7 +66,7 @@ class JetClassifier(pl.LightningModule):
         make_optimizer: MakeOptimizer,
         schedule: Schedule | None = None,
         loss: CrossEntropy = CrossEntropy(),  # noqa: B008  # immutable
-        engine: Literal["torch", "fused"] = "torch",
+        plan: Plan | None = None,
         seed: int = 0,
         hyper_parameters: Mapping[str, Any] | None = None,
     ) -> None:
@@ -82,7 +83,8 @@ class JetClassifier(pl.LightningModule):
         self.latest: dict[str, float] = {}  # the last train_loss, val_acc, ... in full precision
         self.learning_rate = 0.0  # of the last optimizer step
         self.num_jets_trained = 0  # by this process
-        self.automatic_optimization = engine == "torch"
+        self.plan = plan
+        self.automatic_optimization = plan is None
         self.fused: FusedSteps | None = None
         self.scorer: FusedTrainer | None = None
 
@@ -92,8 +94,10 @@ class JetClassifier(pl.LightningModule):
         return logits_BC
 
     def on_train_start(self) -> None:
-        if not self.automatic_optimization:
-            self.fused = FusedSteps(self.model, self.trainer, loss=self.loss, schedule=self.schedule, seed=self.seed)
+        if self.plan is not None:
+            self.fused = FusedSteps(
+                self.model, self.plan, self.trainer, loss=self.loss, schedule=self.schedule, seed=self.seed
+            )
 
     def training_step(self, batch: Batch | Stretch, batch_idx: int) -> Tensor | None:
         if isinstance(batch, Stretch):
@@ -168,19 +172,23 @@ class JetClassifier(pl.LightningModule):
 
     def _score(self, batch: Batch, scores: SplitScores, *, with_logits: bool) -> Tensor | None:
         x_BF, y_B = batch
-        if not self.automatic_optimization:
-            if (
-                self.scorer is None
-            ):  # perhaps with no fit before: a run may be killed between its last epoch and its test
-                optimizer = self.make_optimizer(self.model.parameters())
-                self.scorer = FusedTrainer(self.model, optimizer, loss=CrossEntropy(), seed=self.seed)
-            evaluation = self.scorer.evaluate(x_BF.numpy(), y_B.numpy(), with_logits=with_logits)
+        if self.plan is not None:
+            evaluation = self.evaluate_fused(x_BF.numpy(), y_B.numpy(), with_logits=with_logits)
             scores.update(evaluation.loss_sum, evaluation.num_correct, len(y_B))
             return None if evaluation.logits_NC is None else torch.from_numpy(evaluation.logits_NC)
         logits_BC: Tensor = self(x_BF)
         loss = nn.functional.cross_entropy(logits_BC, y_B.long(), reduction="sum")
         scores.update(loss, (logits_BC.argmax(1) == y_B).sum(), len(y_B))
         return logits_BC
+
+    def evaluate_fused(
+        self, x_NF: npt.NDArray[Any], labels_N: npt.NDArray[np.integer[Any]], *, with_logits: bool
+    ) -> Evaluation:
+        """Score jets with the fused engine, be it in a fit or after it."""
+        if self.scorer is None:
+            optimizer = self.make_optimizer(self.model.parameters())
+            self.scorer = FusedTrainer(self.model, optimizer, loss=CrossEntropy(), seed=self.seed, plan=self.plan)
+        return self.scorer.evaluate(x_NF, labels_N, with_logits=with_logits)
 
     def _end_split(self, scores: SplitScores, split: str) -> dict[str, float]:
         """An epoch's scores of a split, for the record."""

@@ -16,7 +16,7 @@ from jsc.checkpoint import CheckpointError, load_weights, read_checkpoint
 from jsc.datasets import JetSample, prepare
 from jsc.models import build_model
 from jsc.results import RunResult, read_predictions, read_test
-from jsc.scoring import class_scores, never_predicted
+from jsc.scoring import area_under_roc, class_scores, never_predicted
 from jsc.scoring import confusion_matrix as our_confusion
 from tests.conftest import Command
 
@@ -177,3 +177,10 @@ def test_jobs_of_one_process_read_a_data_set_once(monkeypatch: pytest.MonkeyPatc
     first = assembly.jets_of(settings_of("dataset.batch_size=64").dataset)
     assert assembly.jets_of(settings_of("dataset.batch_size=128").dataset) is first
     assert len(reads) == 1
+
+
+def test_ties_count_half_in_the_auc_and_one_class_has_none() -> None:
+    scores_N = np.random.default_rng(0).integers(0, 50, 3000) / 50
+    labels_N = np.random.default_rng(1).random(3000) < 0.2
+    assert area_under_roc(scores_N, labels_N) == pytest.approx(roc_auc_score(labels_N, scores_N), rel=1e-12)
+    assert area_under_roc(scores_N, np.zeros(3000, bool)) is None

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from hydra_plugins.jsc_launcher.jsc_launcher import JscLauncher
 
 log = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_TABLES = 1.0
 
 
 def launch(launcher: "JscLauncher", job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
@@ -107,6 +110,7 @@ class _Launch:
     jobs: Sequence[Job]
     returns: dict[int, JobReturn] = field(default_factory=dict)
     table_is_old: bool = True
+    next_table: float = 0.0
 
     def __post_init__(self) -> None:
         launcher = self.launcher
@@ -169,9 +173,12 @@ class _Launch:
             self.shift.display.ended(job, end.status, end.seconds)
 
     def tick(self, running: Mapping[int, float]) -> None:
-        if self.table_is_old:  # written while the workers are busy
+        started = time.monotonic()
+        if self.table_is_old and started >= self.next_table:
             self.sweep.write_tables()
             self.table_is_old = False
+            # A thousand rows take longer than a tiny network's job, and workers wait for this process.
+            self.next_table = started + max(SECONDS_BETWEEN_TABLES, 20 * (time.monotonic() - started))
         assert self.shift.display is not None
         self.shift.display.update(running)
 

@@ -21,10 +21,11 @@ from typing import Any
 
 import cloudpickle
 from hydra.core.singleton import Singleton
-from hydra.core.utils import JobReturn, JobStatus, run_job
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from hydra_plugins.jsc_launcher._job import run_job
 from jsc.command import JobFailed
 
 log = logging.getLogger(__name__)
@@ -102,13 +103,7 @@ def _outcome(task_function: TaskFunction, hydra_context: HydraContext, assignmen
             raise
 
     try:
-        job_return = run_job(
-            task_function=logged_task,
-            config=assignment.config,
-            job_dir_key="hydra.sweep.dir",
-            job_subdir_key="hydra.sweep.subdir",
-            hydra_context=hydra_context,
-        )
+        job_return = run_job(logged_task, assignment.config, hydra_context)
     except KeyboardInterrupt:
         return Outcome(None)
     except Exception as error:  # Hydra's own, before the task began

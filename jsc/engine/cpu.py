@@ -16,7 +16,7 @@ from torch import nn
 from jsc.engine import kernels, program
 from jsc.engine.loss import CrossEntropy
 from jsc.engine.optimizers import OptimizerPlan, OptimizerState, check_covers, lower_optimizer
-from jsc.engine.plan import Dropout, lower
+from jsc.engine.plan import Dropout, Plan, lower
 from jsc.engine.program import Program, write_program
 from jsc.engine.vectors import VECTOR_BYTES
 from jsc.engine.windows import Window
@@ -47,10 +47,19 @@ class FusedTrainer:
     Raises CannotLower if the model, the optimizer or their options are beyond the kernel.
     """
 
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, *, loss: CrossEntropy, seed: int) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        loss: CrossEntropy,
+        seed: int,
+        plan: Plan | None = None,
+    ) -> None:
+        """`plan`: what `lower(model)` says, if it is known."""
         self.model = model
         self._optimizer = optimizer
-        self._plan = lower(model)
+        self._plan = lower(model) if plan is None else plan
         self._program = write_program(self._plan)
         # Dropout passes everything in evaluation, and has no parameters: everything else keeps its place.
         layers = tuple(layer for layer in self._plan.layers if not isinstance(layer, Dropout))
