@@ -1,8 +1,8 @@
-"""The fused engine in Lightning's training loop: one call of the loop takes many optimizer steps.
+"""The fused engine in Lightning's loops: one call of the training loop takes many optimizer steps.
 
 Lightning counts batches one by one; here its counters jump over a stretch, so that callbacks, checkpoints, schedulers,
-`max_steps` and `val_check_interval` see the very steps that they would have seen with the torch engine. Shapes: S
-steps, N jets, F features.
+`max_steps` and `val_check_interval` see the very steps that they would have seen with the torch engine. Its loop over
+validation batches does less between them. Shapes: S steps, N jets, F features.
 """
 
 import itertools

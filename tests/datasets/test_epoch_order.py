@@ -22,6 +22,11 @@ def test_the_order_is_a_function_of_seed_and_epoch() -> None:
     assert order(1000, 2, 3) == list(orders[11])
 
 
+def test_a_seed_gives_the_order_that_it_always_gave() -> None:
+    assert order(10, 3, 5) == [6, 3, 1, 7, 5, 8, 0, 2, 9, 4]
+    assert sum(place * jet for place, jet in enumerate(order(1000, 3, 5))) == 251636194
+
+
 @pytest.mark.parametrize("num_jets", [6, 6144])
 def test_every_place_is_equally_likely(num_jets: int) -> None:
     """Where the first, a middle and the last jet land, in 3,000 epochs: chi-square over sixths of the epoch."""
