@@ -36,6 +36,11 @@ FLAGS = (
 QUICK = ("trainer.max_epochs=2", "trainer.limit_train_batches=30", "dataset.batch_size=64")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slow ones first: at the end, one worker would wait minutes for another's."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(autouse=True)
 def a_process_as_it_was() -> Iterator[None]:
     """A run sets torch's threads, and logging; the next test starts without."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra import version
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobRuntime, JobStatus, _flush_loggers, configure_log, env_override
 from hydra.types import HydraContext, TaskFunction
@@ -33,9 +34,10 @@ def run_job(task_function: TaskFunction, config: DictConfig, hydra_context: Hydr
         job = config.hydra.job
         returned = JobReturn(overrides=_plain(config.hydra.overrides.task), cfg=task_config, hydra_cfg=hydra_config)
         folder.mkdir(parents=True, exist_ok=True)
-        if job.chdir:
+        changes_folder = job.chdir if job.chdir is not None else not version.base_at_least("1.2")
+        if changes_folder:
             os.chdir(folder)
-        returned.working_dir = str(folder if job.chdir else folder_before)
+        returned.working_dir = str(folder if changes_folder else folder_before)
         configure_log(config.hydra.job_logging, config.hydra.verbose)
         if config.hydra.output_subdir is not None:
             _write_configs(folder / str(config.hydra.output_subdir), config, task_config)

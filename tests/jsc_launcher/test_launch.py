@@ -2,9 +2,7 @@
 
 import csv
 import json
-import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -18,6 +16,7 @@ from jsc.results import read_metrics, read_result, read_test
 from jsc.training import train
 from tests.conftest import settings_of
 from tests.jsc_launcher.conftest import QUICK, SweepCommand
+from tests.processes import KILLED, PATIENCE, command_process
 
 TRAP = """
 import os, signal, time
@@ -245,22 +244,14 @@ def test_a_stopped_sweep_goes_on_to_the_table_of_an_undisturbed_one(
     sweep_command: SweepCommand, tmp_path: Path
 ) -> None:
     """Stopped three times, and killed in the end."""
-    root = Path(__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
     words = ["-m", *STOPPABLE, "hydra.sweep.dir=stopped"]
-    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -9)):
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, KILLED)):
         before = rows_written(tmp_path / "stopped")
-        process = subprocess.Popen(
-            [sys.executable, "-m", "jsc.train", *words], cwd=tmp_path, env=environment, start_new_session=True
-        )
-        try:
-            deadline = time.monotonic() + 200
+        with command_process(tmp_path, "jsc.train", *words) as process:
+            deadline = time.monotonic() + PATIENCE
             while rows_written(tmp_path / "stopped") < before + 20 and time.monotonic() < deadline:
                 time.sleep(0.05)
-            process.send_signal(number)
-            assert process.wait(60) == code
-        finally:
-            process.kill()
+            assert process.stop(number) == code
         if code == 130:
             states = {row["status"] for row in table(tmp_path / "stopped")}
             assert "interrupted" in states

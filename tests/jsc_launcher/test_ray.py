@@ -11,9 +11,10 @@ import pytest
 from jsc.results import read_result
 from jsc.training import train
 from tests.conftest import settings_of
-from tests.jsc_launcher.clusters import KILLED, PATIENCE, require, stop_sweep, sweep_process, wait_for_epochs
+from tests.jsc_launcher.clusters import require, wait_for_epochs
 from tests.jsc_launcher.conftest import SweepCommand
 from tests.jsc_launcher.test_launch import assert_same_run, table, trap
+from tests.processes import KILLED, command_process
 
 pytestmark = pytest.mark.slow
 
@@ -61,29 +62,26 @@ def test_a_sweep_on_two_nodes_goes_on_whatever_is_stopped_or_killed(
     sweep = tmp_path / "s"
     settings = [*trap[:-1], "trainer.max_epochs=20", "+model.options.how=slow"]
     more = ["optimizer.lr=0.1,0.01", "hydra.launcher.num_workers=1", "hydra.sweep.dir=s"]
-    with sweep_process(tmp_path, "-m", *settings, *more, *RAY) as head:
+    with command_process(tmp_path, "jsc.train", "-m", *settings, *more, *RAY) as head:
         wait_for_epochs(sweep, 2, num_jobs=2)
-        code, output = stop_sweep(head, signal.SIGINT)
-    assert code == 130, output
+        assert head.stop(signal.SIGINT) == 130, head.output()
     assert [row["status"] for row in table(sweep)] == ["interrupted"] * 2
     assert [read_result(path.parent).status for path in sweep.glob("*/result.json")] == ["interrupted"] * 2
 
-    with sweep_process(tmp_path, "sweep.resume=s") as head:
+    with command_process(tmp_path, "jsc.train", "sweep.resume=s") as head:
         wait_for_epochs(sweep, 2, num_jobs=2)
-        code, output = stop_sweep(head, signal.SIGKILL)
-    assert code == KILLED
+        assert head.stop(signal.SIGKILL) == KILLED
 
-    with sweep_process(tmp_path, "sweep.resume=s") as head:  # Ray ends the tasks of the killed head
+    with command_process(tmp_path, "jsc.train", "sweep.resume=s") as head:  # Ray ends the tasks of the killed head
         wait_for_epochs(sweep, 2, num_jobs=2)
         assert ray_cluster.stdin is not None
         ray_cluster.stdin.write("kill a node\n")
         ray_cluster.stdin.flush()
-        output, _ = head.communicate(timeout=PATIENCE)
-    assert head.returncode == 1
+        assert head.end() == 1
     rows = table(sweep)
     assert [row["status"] for row in rows] == ["completed", "interrupted"]
     assert "its Ray task jsc-" in rows[1]["error"]
-    assert "1 of 2 jobs did not come to their end" in output
+    assert "1 of 2 jobs did not come to their end" in head.output()
 
     (tmp_path / "armed").unlink()
     assert sweep_command("sweep.resume=s", "hydra/launcher=jsc", "hydra.launcher.num_workers=1") == 0

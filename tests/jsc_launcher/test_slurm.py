@@ -10,9 +10,10 @@ from hydra_plugins.jsc_launcher import _tasks
 from jsc.results import read_result
 from jsc.training import train
 from tests.conftest import settings_of
-from tests.jsc_launcher.clusters import KILLED, PATIENCE, require_slurm, stop_sweep, sweep_process, wait_for_epochs
+from tests.jsc_launcher.clusters import require_slurm, wait_for_epochs
 from tests.jsc_launcher.conftest import QUICK, SweepCommand
 from tests.jsc_launcher.test_launch import assert_same_run, table, trap, without_times
+from tests.processes import KILLED, command_process
 
 pytestmark = pytest.mark.slow
 
@@ -81,32 +82,30 @@ def test_a_sweep_goes_on_whatever_is_stopped_or_killed(
     """Its head with Ctrl-C, its task with scancel, its head with kill -9."""
     sweep = tmp_path / "s"
     settings = [*trap[:-1], "trainer.max_epochs=20", "+model.options.how=slow"]
-    with sweep_process(tmp_path, "-m", *settings, "optimizer.lr=0.1,0.01", SLURM, "hydra.sweep.dir=s") as head:
+    words = ["-m", *settings, "optimizer.lr=0.1,0.01", SLURM, "hydra.sweep.dir=s"]
+    with command_process(tmp_path, "jsc.train", *words) as head:
         wait_for_epochs(sweep, 2)
-        code, output = stop_sweep(head, signal.SIGINT)
-    assert code == 130, output
+        assert head.stop(signal.SIGINT) == 130, head.output()
     assert queue(tmp_path) == []
     assert [row["status"] for row in table(sweep)] == ["interrupted", "missing"]
     assert len(list(sweep.glob("*/checkpoints/last.ckpt"))) == 1
 
-    with sweep_process(tmp_path, "sweep.resume=s") as head:
+    with command_process(tmp_path, "jsc.train", "sweep.resume=s") as head:
         wait_for_epochs(sweep, 2)
         (task,) = queue(tmp_path)
         subprocess.run(["scancel", task], check=True)
-        output, _ = head.communicate(timeout=PATIENCE)
-    assert head.returncode == 1
+        assert head.end() == 1
     log = sweep / "tasks" / f"{task}_0_log.out"
-    assert f"Task {task} ended as CANCELLED with 2 of its 2 jobs unfinished; its log: {log}" in output
+    assert f"Task {task} ended as CANCELLED with 2 of its 2 jobs unfinished; its log: {log}" in head.output()
     assert f"STEP {task}.0 ON" in log.read_text()
     rows = table(sweep)
     assert [row["status"] for row in rows] == ["interrupted", "missing"]
     assert read_result(sweep / rows[0]["folder"]).status == "interrupted"  # it had the time to save
     assert all(row["error"] == f"its Slurm task {task} ended as CANCELLED; its log: {log}" for row in rows)
 
-    with sweep_process(tmp_path, "sweep.resume=s") as head:
+    with command_process(tmp_path, "jsc.train", "sweep.resume=s") as head:
         wait_for_epochs(sweep, 2)
-        code, _ = stop_sweep(head, signal.SIGKILL)
-    assert code == KILLED
+        assert head.stop(signal.SIGKILL) == KILLED
     (task,) = queue(tmp_path)
     monkeypatch.setattr(_tasks, "PATIENCE_SECONDS", 0.1)
     assert sweep_command("sweep.resume=s", "hydra/launcher=jsc") == 2

@@ -1,9 +1,7 @@
 """Searches from the command to the table: what fails, what is killed, what is refused."""
 
 import csv
-import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,6 +13,7 @@ import pytest
 from hydra_plugins.jsc_search._study import Study
 from jsc.results import read_result
 from tests.jsc_launcher.conftest import QUICK, SweepCommand
+from tests.processes import KILLED, PATIENCE, command_process
 
 MOODY = """
 import torch
@@ -138,17 +137,12 @@ def test_a_killed_search_ends_as_an_undisturbed_one(
     """Killed when one trial of a batch has ended and is not told yet, and the other is under way."""
     assert sweep_command(*SEARCH, "hydra/launcher=basic", "hydra.sweep.dir=whole") == 0
     killed = tmp_path / "killed"
-    root = Path(__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
-    command = [sys.executable, "-m", "jsc.train", *SEARCH, "hydra.launcher.num_workers=1", "hydra.sweep.dir=killed"]
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True)
-    try:
-        deadline = time.monotonic() + 300
+    words = [*SEARCH, "hydra.launcher.num_workers=1", "hydra.sweep.dir=killed"]
+    with command_process(tmp_path, "jsc.train", *words) as process:
+        deadline = time.monotonic() + PATIENCE
         while not list(killed.glob("3_*/metrics.csv")) and time.monotonic() < deadline:
             time.sleep(0.01)
-    finally:
-        process.kill()
-    assert process.wait() == -signal.SIGKILL
+        assert process.stop(signal.SIGKILL) == KILLED
     time.sleep(0.5)  # its worker notices
     assert [state for state, _, _ in trials(killed)] == ["COMPLETE"] * 2 + ["RUNNING"] * 2
     ended = {path: path.stat().st_mtime_ns for path in killed.glob("*/result.json")}
