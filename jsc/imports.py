@@ -1,22 +1,31 @@
 """Importing torch and Lightning, which takes seconds."""
 
 import gc
+import importlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 NEW_OBJECTS = 10_000  # between two looks; Python's 700 take a twentieth of a short run
 
 
 @contextmanager
-def spared_from_collection() -> Iterator[None]:
-    """What a process imports within this context is never looked through for garbage, and the rest more rarely.
+def lean_imports() -> Iterator[None]:
+    """To be around a process's first import of torch and Lightning: it takes two thirds of its time."""
+    if "torch" in sys.modules:
+        yield
+    else:
+        with _spared_from_collection(), _plots_put_off():
+            yield
+
+
+@contextmanager
+def _spared_from_collection() -> Iterator[None]:
+    """What is imported now is never looked through for garbage, and the rest more rarely.
 
     That would take a seventh of the import's time, and later as long as several epochs of a tiny network.
     """
-    if "torch" in sys.modules:
-        yield
-        return
     gc.disable()
     try:
         yield
@@ -24,3 +33,44 @@ def spared_from_collection() -> Iterator[None]:
         gc.freeze()
         gc.set_threshold(NEW_OBJECTS)
         gc.enable()
+
+
+@contextmanager
+def _plots_put_off() -> Iterator[None]:
+    """torchmetrics, of which Lightning needs one class, is told that there is neither matplotlib nor SciPy.
+
+    It would import the one for its plots and the other to mend a package of audio: a quarter of the time. Afterwards
+    it may know, and has matplotlib when it plots.
+    """
+    try:
+        installed: Any = importlib.import_module("lightning_utilities.core.imports")
+        requirement, package_available = installed.RequirementCache, installed.package_available
+    except (ImportError, AttributeError):  # another version of it: then the import takes longer
+        yield
+        return
+    put_off = {"matplotlib", "scipy"}
+
+    class Requirement(requirement):  # type: ignore[valid-type, misc]
+        def __bool__(self) -> bool:
+            return self.requirement not in put_off and bool(super().__bool__())
+
+    installed.RequirementCache = Requirement
+    installed.package_available = lambda name: name not in put_off and package_available(name)
+    try:
+        yield
+    finally:
+        installed.RequirementCache, installed.package_available = requirement, package_available
+        put_off.clear()
+        plot: Any = sys.modules.get("torchmetrics.utilities.plot")
+        if plot is not None:
+            plot.matplotlib, plot.plt = _Later("matplotlib"), _Later("matplotlib.pyplot")
+
+
+class _Later:
+    """A module that is imported when something of it is asked for."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(importlib.import_module(self._name), attribute)

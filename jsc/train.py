@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 
 from jsc import console
 from jsc.command import CommandError, JobFailed, check, compose, explained_errors, run_hydra
-from jsc.imports import spared_from_collection
+from jsc.imports import lean_imports
 from jsc.resume import check_unchanged, resumed_overrides
 from jsc.settings import TrainSettings
 from jsc.sweep import resumed_words, swept_keys
@@ -73,7 +73,7 @@ def check_job(config: DictConfig) -> None:
     if is_multirun(sys.argv) and not config.sweep.dry_run:
         launcher = get_class(config.hydra.launcher._target_)
         getattr(launcher, "get_ready", lambda: None)()
-    with spared_from_collection():
+    with lean_imports():
         from jsc.assembly import rehearse  # loads torch, which takes seconds: a misspelt word is answered before that
     rehearse(settings)
     if config.resume is not None:

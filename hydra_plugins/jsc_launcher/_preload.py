@@ -3,9 +3,9 @@
 import logging
 from contextlib import suppress
 
-from jsc.imports import spared_from_collection
+from jsc.imports import lean_imports
 
-with spared_from_collection():
+with lean_imports():
     import torch
     import torch.utils.tensorboard
 

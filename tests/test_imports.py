@@ -1,0 +1,30 @@
+"""A process of its own: this one has imported everything long ago."""
+
+import subprocess
+import sys
+
+IMPORT = """
+import sys
+from jsc.imports import lean_imports
+with lean_imports():
+    import jsc.training
+left_out = {"matplotlib", "scipy.signal"}
+assert not left_out & sys.modules.keys(), left_out & sys.modules.keys()
+"""
+USE = """
+import matplotlib
+matplotlib.use("agg")
+import torch
+from torchmetrics.classification import MulticlassConfusionMatrix
+from torchmetrics.functional.audio import permutation_invariant_training
+from torchmetrics.functional.audio.snr import signal_noise_ratio
+metric = MulticlassConfusionMatrix(3)
+metric.update(torch.tensor([0, 1, 2]), torch.tensor([0, 2, 2]))
+figure, axes = metric.plot()
+assert len(figure.axes) == 1 and axes.get_xlabel(), axes
+permutation_invariant_training(torch.rand(2, 4, 9), torch.rand(2, 4, 9), signal_noise_ratio)
+"""
+
+
+def test_training_loads_no_plots_and_torchmetrics_still_has_all_of_its_own() -> None:
+    subprocess.run([sys.executable, "-c", IMPORT + USE], check=True, timeout=300)
