@@ -9,7 +9,8 @@ import os
 import platform
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,7 @@ class EventFile:
 
     def add_event(self, event: Event) -> None:
         data = event.SerializeToString()
-        length = struct.pack("<Q", len(data))
-        self._waiting += (length, _checksum(length), data, _checksum(data))
+        self._waiting += (_header(len(data)), data, _checksum(data))
         if time.monotonic() >= self._due:
             self.flush()
 
@@ -53,6 +53,12 @@ class EventFile:
 
     def get_logdir(self) -> str:
         return str(self._folder)
+
+
+@cache  # a run's events have few lengths
+def _header(num_bytes: int) -> bytes:
+    length = struct.pack("<Q", num_bytes)
+    return length + _checksum(length)
 
 
 def _checksum(data: bytes) -> bytes:
@@ -105,8 +111,17 @@ class EventFileLogger(TensorBoardLogger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Write scalars, each under its name. Raises TypeError for a value that is no number."""
+        self.log_points({name: (float(value),) for name, value in metrics.items()}, (step,))
+
+    @rank_zero_only
+    def log_points(self, columns: Mapping[str, Sequence[float]], steps: Sequence[int | None]) -> None:
+        """Write the scalars of many steps: a column for each name, of as many numbers as there are steps."""
         prefix = f"{self._prefix}{self.LOGGER_JOIN_CHAR}" if self._prefix else ""
-        event = Event()
-        for name, value in metrics.items():
-            event.summary.value.add(tag=prefix + name, simple_value=float(value))
-        self.experiment._get_file_writer().add_event(event, step)
+        event = Event(wall_time=time.time())
+        values = [event.summary.value.add(tag=prefix + name) for name in columns]
+        event_writer = self.experiment._get_file_writer().event_writer
+        for step, *numbers in zip(steps, *columns.values(), strict=True):
+            event.step = step or 0
+            for value, number in zip(values, numbers, strict=True):
+                value.simple_value = number
+            event_writer.add_event(event)

@@ -148,11 +148,14 @@ def adopt_step_count(trainer: pl.Trainer) -> None:
     now.ready, now.completed = before.ready, before.completed
 
 
+_NOTHING = nullcontext()
+
+
 class Unprofiled(PassThroughProfiler):
     """Lightning enters a context of its profiler for every hook of every callback, profiled or not."""
 
     def profile(self, action_name: str) -> AbstractContextManager[None]:  # type: ignore[override]
-        return nullcontext()
+        return _NOTHING
 
 
 class FusedValidation(_EvaluationLoop):

@@ -234,7 +234,7 @@ def append_metrics(run_folder: Path, row: EpochMetrics) -> None:
 
 
 def _line(row: EpochMetrics) -> str:
-    return ",".join("" if cell is None else repr(cell) for cell in dataclasses.astuple(row)) + "\n"
+    return ",".join("" if cell is None else repr(cell) for cell in vars(row).values()) + "\n"
 
 
 def make_durable(run_folder: Path) -> None:

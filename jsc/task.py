@@ -3,21 +3,22 @@
 Shapes: B jets of a batch, F features, C classes.
 """
 
+import inspect
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.strategies import Strategy
+from pytorch_lightning.strategies import ParallelStrategy, Strategy
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from jsc.datasets.datamodule import Batch, Stretch
+from jsc.datasets.datamodule import Batch, JetDataModule, Stretch
 from jsc.engine import CrossEntropy, Evaluation, FusedTrainer, Plan, count_dropout, set_dropout_step
 from jsc.fused_loop import FusedSteps
 from jsc.schedule import Schedule
@@ -45,10 +46,10 @@ class SplitScores:
 
     def compute(self, strategy: Strategy) -> tuple[float, float]:
         """(mean loss in nats, accuracy) over the jets of all processes; NaN without any."""
-        here = [float(self.loss_sum), int(self.num_correct), self.num_jets]
-        sums = torch.tensor(here, dtype=torch.float64, device=strategy.root_device)
-        reduced: Tensor = strategy.reduce(sums, reduce_op="sum")
-        loss_sum, num_correct, num_jets = reduced.tolist()
+        loss_sum, num_correct, num_jets = float(self.loss_sum), float(self.num_correct), float(self.num_jets)
+        if isinstance(strategy, ParallelStrategy):
+            here = torch.tensor([loss_sum, num_correct, num_jets], dtype=torch.float64, device=strategy.root_device)
+            loss_sum, num_correct, num_jets = strategy.reduce(here, reduce_op="sum").tolist()
         return (loss_sum / num_jets, num_correct / num_jets) if num_jets else (math.nan, math.nan)
 
 
@@ -88,6 +89,12 @@ class JetClassifier(pl.LightningModule):
         self.fused: FusedSteps | None = None
         self.scorer: FusedTrainer | None = None
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "_current_fx_name":  # noted by Lightning around every hook; torch would look for parameters in it
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
     def forward(self, x_BF: Tensor) -> Tensor:
         """Logits [B, C]."""
         logits_BC: Tensor = self.model(x_BF)
@@ -98,6 +105,18 @@ class JetClassifier(pl.LightningModule):
             self.fused = FusedSteps(
                 self.model, self.plan, self.trainer, loss=self.loss, schedule=self.schedule, seed=self.seed
             )
+
+    def _on_before_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
+        return batch if self._is_in_place() else super()._on_before_batch_transfer(batch, dataloader_idx)
+
+    def _apply_batch_transfer_handler(
+        self, batch: Any, device: torch.device | None = None, dataloader_idx: int = 0
+    ) -> Any:
+        return batch if self._is_in_place() else super()._apply_batch_transfer_handler(batch, device, dataloader_idx)
+
+    def _is_in_place(self) -> bool:
+        """Whether batches lie on the device: Lightning looks for the hooks that move them at every batch."""
+        return isinstance(getattr(self._trainer, "datamodule", None), JetDataModule)
 
     def training_step(self, batch: Batch | Stretch, batch_idx: int) -> Tensor | None:
         if isinstance(batch, Stretch):
@@ -113,7 +132,7 @@ class JetClassifier(pl.LightningModule):
         self.num_jets_trained += len(y_B)
         self.learning_rate = float(self.trainer.optimizers[0].param_groups[0]["lr"])
         if (step + 1) % self.log_every_n_steps == 0:
-            self.log_step(step, loss.item(), num_correct.item() / len(y_B), self.learning_rate)
+            self._log_steps((step,), (loss.item(),), (num_correct.item() / len(y_B),), (self.learning_rate,))
         return loss
 
     def _take_stretch(self, stretch: Stretch) -> None:
@@ -121,26 +140,34 @@ class JetClassifier(pl.LightningModule):
         first_step = self.trainer.global_step
         taken = self.fused.take(stretch)
         # Added one by one, so that the sum's last digits do not depend on how the epoch fell into stretches.
-        sums_S = np.cumsum(np.append(float(self.train_scores.loss_sum), taken.losses_S * taken.sizes_S))
-        self.train_scores.loss_sum = float(sums_S[-1])
+        sums_S = taken.losses_S * taken.sizes_S
+        sums_S[0] += float(self.train_scores.loss_sum)
+        self.train_scores.loss_sum = float(sums_S.cumsum()[-1])
         num_jets = int(taken.sizes_S.sum())
         self.train_scores.update(0.0, int(taken.num_correct_S.sum()), num_jets)
         self.num_jets_trained += num_jets
         self.learning_rate = float(taken.rates_S[-1])
         every = self.log_every_n_steps
-        for s in range(every - 1 - first_step % every, len(taken.losses_S), every):
-            accuracy = taken.num_correct_S[s] / taken.sizes_S[s]
-            self.log_step(first_step + s, float(taken.losses_S[s]), float(accuracy), float(taken.rates_S[s]))
+        logged = range(every - 1 - first_step % every, len(taken.losses_S), every)
+        columns = taken.losses_S, taken.num_correct_S / taken.sizes_S, taken.rates_S
+        self._log_steps([first_step + s for s in logged], *(c[logged.start :: every].tolist() for c in columns))
 
     @property
     def log_every_n_steps(self) -> int:
         """Optimizer steps between two points of the loggers."""
         return int(self.trainer.log_every_n_steps)  # type: ignore[attr-defined]  # set in Trainer.__init__
 
-    def log_step(self, step: int, loss: float, accuracy: float, lr: float) -> None:
-        """Send one optimizer step's values to the loggers, at its own place on the x-axis."""
+    def _log_steps(
+        self, steps: Sequence[int], losses: Sequence[float], accuracies: Sequence[float], rates: Sequence[float]
+    ) -> None:
+        """Send optimizer steps' values to the loggers, each at its own place on the x-axis."""
+        columns = {"train_loss_step": losses, "train_acc_step": accuracies, "lr": rates}
         for logger in self.loggers:
-            logger.log_metrics({"train_loss_step": loss, "train_acc_step": accuracy, "lr": lr}, step=step)
+            if hasattr(logger, "log_points"):  # of jsc.event_file, which loads TensorBoard and so is not asked for here
+                logger.log_points(columns, steps)
+            else:
+                for step, *values in zip(steps, *columns.values(), strict=True):
+                    logger.log_metrics(dict(zip(columns, values, strict=True)), step=step)
 
     def on_train_epoch_end(self) -> None:
         # To callbacks alone: train_loss_step and train_acc_step are on the loggers' axis of steps already.
@@ -150,6 +177,10 @@ class JetClassifier(pl.LightningModule):
             assert self.schedule is not None
             assert self.schedule.monitor is not None, "ReduceLROnPlateau needs a monitor"
             scheduler.step(self.trainer.callback_metrics[self.schedule.monitor])
+
+    def on_validation_model_zero_grad(self) -> None:
+        if self.plan is None:  # the fused engine's gradients are not the parameters'
+            super().on_validation_model_zero_grad()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._score(batch, self.val_scores, with_logits=False)
@@ -235,3 +266,7 @@ class JetClassifier(pl.LightningModule):
         if "train_scores" in checkpoint:
             self.train_scores.reset()
             self.train_scores.update(*checkpoint["train_scores"])
+
+
+for _step in (JetClassifier.training_step, JetClassifier.validation_step, JetClassifier.test_step):
+    setattr(_step, "__signature__", inspect.signature(_step))  # noqa: B010  # Lightning asks for it at every batch

@@ -23,6 +23,20 @@ def test_the_values_of_a_step_are_one_event(tmp_path: Path, prefix: str, start: 
     ]
 
 
+def test_points_of_many_steps_are_those_logged_one_by_one(tmp_path: Path) -> None:
+    losses, rates, steps = [0.3, 0.2, 0.1], [1e-3, 1e-4, 1e-5], [49, 99, 100_149]
+    at_once, one_by_one = EventFileLogger(tmp_path / "a", prefix="p"), EventFileLogger(tmp_path / "b", prefix="p")
+    at_once.log_points({"loss": losses, "lr": rates}, steps)
+    for loss, rate, step in zip(losses, rates, steps, strict=True):
+        one_by_one.log_metrics({"loss": loss, "lr": rate}, step=step)
+    for logger in (at_once, one_by_one):
+        logger.finalize("success")
+    assert points(tmp_path / "a") == points(tmp_path / "b")
+    assert [step for step, _ in points(tmp_path / "a")] == steps
+    with pytest.raises(ValueError, match="shorter"):
+        at_once.log_points({"loss": losses, "lr": rates[:2]}, steps)
+
+
 def as_float32(value: float) -> float:
     return float(struct.unpack("f", struct.pack("f", value))[0])
 
@@ -50,11 +64,11 @@ def test_points_wait_for_the_disk_no_longer_than_asked(tmp_path: Path) -> None:
     patient, eager = EventFileLogger(tmp_path / "a", flush_secs=3600.0), EventFileLogger(tmp_path / "b", flush_secs=0.0)
     for logger in (patient, eager):
         logger.log_metrics({"loss": 0.1}, step=0)
-    assert (num_points(tmp_path / "a"), num_points(tmp_path / "b")) == (0, 1)
+    assert [len(points(tmp_path / name)) for name in ("a", "b")] == [0, 1]
     patient.experiment.flush()
-    assert num_points(tmp_path / "a") == 1
+    assert len(points(tmp_path / "a")) == 1
 
 
-def num_points(folder: Path) -> int:
+def points(folder: Path) -> list[tuple[int, str]]:
     [path] = folder.glob("events.out.tfevents.*")
-    return sum(event.HasField("summary") for event in EventFileLoader(str(path)).Load())
+    return [(e.step, str(e.summary)) for e in EventFileLoader(str(path)).Load() if e.HasField("summary")]

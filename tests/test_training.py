@@ -18,12 +18,15 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from jsc.assembly import jets_of
 from jsc.checkpoint import read_checkpoint
 from jsc.datasets.epoch_order import EpochOrder
+from jsc.lightning_noise import quieten_lightning
 from jsc.models import build_model
 from jsc.results import RunResult, read_metrics, read_predictions, read_result, read_test
+from jsc.task import JetClassifier
 from tests.conftest import QUICK, settings_of
 
 ENGINES = ["torch", "fused"]
@@ -192,6 +195,30 @@ def test_callbacks_see_the_same_validation_with_either_engine(quick_run: QuickRu
         noted.append(list(ValidationHooks.noted))
     assert noted[0] == noted[1]
     assert "on_validation_batch_end" in {name for name, _, _ in noted[0]}
+
+
+class OtherJets(pl.LightningDataModule):
+    """Batches that must be brought to the device, as those of a user's own DataLoader must."""
+
+    brought = 0
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(TensorDataset(torch.randn(20, 16), torch.arange(20) % 5), batch_size=8)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        self.brought += 1
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
+
+
+@pytest.mark.filterwarnings("ignore:The 'test_dataloader' does not have many workers")
+def test_a_network_scores_the_batches_of_another_data_module(tmp_path: Path) -> None:
+    network = build_model("jsc-tiny", num_features=16, num_classes=5)
+    task = JetClassifier(network, make_optimizer=torch.optim.SGD)
+    jets = OtherJets()
+    quieten_lightning()
+    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, default_root_dir=tmp_path)
+    trainer.test(task, datamodule=jets, verbose=False)
+    assert (jets.brought, len(torch.cat(task.test_logits))) == (3, 20)
 
 
 @pytest.mark.parametrize(("first", "second"), [(a, b) for a in ENGINES for b in ENGINES])

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from jsc.datasets.epoch_order import EpochOrder
 from jsc.datasets.prepared import PreparedJets, Split
+from jsc.engine.memory import aligned_zeros
 
 Batch = tuple[Tensor, Tensor]
 """(x_BF, y_B): standardised features in the run's precision, and int64 class indices."""
@@ -35,19 +36,19 @@ class TrainBatches:
         self.batch_size = batch_size
         self.rank, self.world_size = rank, world_size
         self.sampler = EpochOrder(len(y_N), seed=seed)
+        self._share = len(y_N) // world_size  # of the jets, this process's
+        self._num_batches = self._share // batch_size + (self._share % batch_size > 1)
         self.position = 0  # batches of this epoch that were taken
         self._resumed: dict[str, int] = {}
 
     def __len__(self) -> int:
         """Optimizer steps an epoch."""
-        num_jets = len(self.y_N) // self.world_size
-        return num_jets // self.batch_size + (num_jets % self.batch_size > 1)
+        return self._num_batches
 
     def rows_N(self) -> Tensor:  # noqa: N802  # bears its shape
         """This process's rows of the epoch, int64, in order; batch i is rows [i * batch_size, (i + 1) * batch_size)."""
-        share = len(self.y_N) // self.world_size
-        rows = self.sampler.rows_N()[: share * self.world_size][self.rank :: self.world_size]
-        return rows[: len(self) * self.batch_size]
+        rows = self.sampler.rows_N()[: self._share * self.world_size][self.rank :: self.world_size]
+        return rows[: self._num_batches * self.batch_size]
 
     def __iter__(self) -> Iterator[Any]:
         # The order is drawn at the first batch: Lightning asks for the iterator before it sets the epoch.
@@ -58,7 +59,7 @@ class TrainBatches:
 
     def _items(self, rows_N: Tensor) -> Iterator[Any]:
         batches = torch.split(rows_N.to(self.x_NF.device), self.batch_size)
-        while self.position < len(self):
+        while self.position < self._num_batches:
             rows_B = batches[self.position]
             self.position += 1
             yield self.x_NF[rows_B], self.y_N[rows_B]
@@ -99,7 +100,7 @@ class TrainStretches(TrainBatches):
 
     def _items(self, rows_N: Tensor) -> Iterator[Stretch]:
         stretch = Stretch(self, rows_N)
-        while self.position < len(self):
+        while self.position < self._num_batches:
             yield stretch
 
 
@@ -115,7 +116,9 @@ class EvalBatches:
         return math.ceil(len(self.y_N) / self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        return zip(torch.split(self.x_NF, self.batch_size), torch.split(self.y_N, self.batch_size), strict=True)
+        for start in range(0, len(self.y_N), self.batch_size):
+            jets = slice(start, start + self.batch_size)
+            yield self.x_NF[jets], self.y_N[jets]
 
 
 class JetDataModule(pl.LightningDataModule):
@@ -135,11 +138,13 @@ class JetDataModule(pl.LightningDataModule):
         """A whole split on the trainer's device, in its precision; int8 classes if in stretches, else int64."""
         rows = self.jets.rows_of(split)
         trainer = self._trainer()
-        dtype = torch.float64 if str(trainer.precision).startswith("64") else torch.float32
-        # A copy, in memory of torch's: it begins at a cache line, as every jet of sixteen float32 features then does.
-        x_NF = torch.from_numpy(self.jets.x_NF[rows]).to(trainer.strategy.root_device, dtype, copy=True)
+        precision = np.float64 if str(trainer.precision).startswith("64") else np.float32
+        # A copy that begins at a cache line, as every jet of sixteen float32 features then does.
+        x_NF = torch.from_numpy(aligned_zeros(self.jets.x_NF[rows].shape, precision))
+        x_NF.numpy()[...] = self.jets.x_NF[rows]
         labels_N = torch.from_numpy(self.jets.labels_N[rows])
-        return x_NF, labels_N if self.in_stretches else labels_N.to(trainer.strategy.root_device, torch.int64)
+        device = trainer.strategy.root_device
+        return x_NF.to(device), labels_N if self.in_stretches else labels_N.to(device, torch.int64)
 
     def train_dataloader(self) -> TrainBatches:
         trainer = self._trainer()
@@ -169,7 +174,3 @@ class JetDataModule(pl.LightningDataModule):
     def _trainer(self) -> pl.Trainer:
         assert self.trainer is not None, "batches are made for a trainer"
         return self.trainer
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """The batch is there already."""
-        return batch

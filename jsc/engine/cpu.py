@@ -15,6 +15,7 @@ from torch import nn
 
 from jsc.engine import kernels, program
 from jsc.engine.loss import CrossEntropy
+from jsc.engine.memory import aligned_zeros, writable
 from jsc.engine.optimizers import OptimizerPlan, OptimizerState, check_covers, lower_optimizer
 from jsc.engine.plan import Dropout, Plan, lower
 from jsc.engine.program import Program, write_program
@@ -81,10 +82,10 @@ class FusedTrainer:
         self.dtype: np.dtype[Any] = np.dtype(np.float32 if self._plan.dtype == torch.float32 else np.float64)
         self._lanes = VECTOR_BYTES // self.dtype.itemsize
         size = _round_up(self._program.num_parameters, self._lanes)
-        self._theta, self._gradient, *self._moments = (_aligned(size, self.dtype) for _ in range(4))
+        self._theta, self._gradient, *self._moments = (aligned_zeros((size,), self.dtype) for _ in range(4))
         self._running = np.zeros(self._program.num_running, self.dtype)
         self._stats = np.zeros(self._program.num_stats, np.float64)
-        self._work = _aligned(0, self.dtype)
+        self._work = aligned_zeros((0,), self.dtype)
         self._shapes = {name: parameter.shape for name, parameter in self._parameters().items()}
         flats = {
             **dict.fromkeys(self._program.parameters, self._theta),
@@ -122,8 +123,8 @@ class FusedTrainer:
         Raises:
             ValueError, IndexError: unfit arrays; the model and the optimizer are then as before the call.
         """
-        rows = _writable(np.ascontiguousarray(rows, np.int64))
-        rates_S = _writable(np.ascontiguousarray(learning_rates_S, np.float64))
+        rows = writable(np.ascontiguousarray(rows, np.int64))
+        rates_S = writable(np.ascontiguousarray(learning_rates_S, np.float64))
         x, labels = self._checked(x_NF, labels_N)
         num_steps = len(rates_S)
         if batch_size < 1:
@@ -185,7 +186,7 @@ class FusedTrainer:
         block_size = stride * steps.rows_a_block
         size = block_size * (-(-batch_size // block))
         if len(self._work) < size:
-            self._work = _aligned(size, self.dtype)
+            self._work = aligned_zeros((size,), self.dtype)
         shape = np.array([self._plan.num_features, self._plan.num_classes, block_size, stride, block], np.int64)
         status: int = kernels.kernel()(
             self.dtype,
@@ -226,9 +227,9 @@ class FusedTrainer:
             raise ValueError(f"jets are {list(x_NF.shape)}; expected a contiguous [N, {num_features}]")
         if labels_N.shape != x_NF.shape[:1]:
             raise ValueError(f"labels are {list(labels_N.shape)} for {len(x_NF)} jets")
-        x = _writable(x_NF.reshape(-1))
+        x = writable(x_NF.reshape(-1))
         if labels_N.dtype == np.int8 and labels_N.flags.c_contiguous:
-            return x, _writable(labels_N)
+            return x, writable(labels_N)
         if not np.issubdtype(labels_N.dtype, np.integer):
             raise ValueError(f"labels are {labels_N.dtype}; expected integers")
         if len(labels_N) and not 0 <= labels_N.min() <= labels_N.max() < num_classes:
@@ -254,32 +255,6 @@ def warm_up(dtype: torch.dtype) -> None:
 
 def _round_up(number: int, multiple: int) -> int:
     return -(-number // multiple) * multiple
-
-
-def _aligned(size: int, dtype: np.dtype[Any]) -> Floats:
-    """Zeros that begin where a vector may."""
-    raw = np.zeros(size * dtype.itemsize + VECTOR_BYTES, np.uint8)
-    start = -raw.ctypes.data % VECTOR_BYTES
-    return raw[start : start + size * dtype.itemsize].view(dtype)
-
-
-def _writable(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The same memory, not marked read-only: to Numba that is another type, which it would compile for anew."""
-    if array.flags.writeable:
-        return array
-    address, _ = array.__array_interface__["data"]
-    view = _Memory({**array.__array_interface__, "data": (address, False)})
-    view.owner = array
-    return np.asarray(view)
-
-
-class _Memory:
-    """What NumPy makes an array of without looking at who owns the memory; the array keeps this alive."""
-
-    owner: npt.NDArray[Any]
-
-    def __init__(self, interface: dict[str, Any]) -> None:
-        self.__array_interface__ = interface
 
 
 def _bad_label(num_classes: int) -> ValueError:
