@@ -4,12 +4,13 @@ import importlib
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import hydra.utils
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities import registry
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback
 from torch import nn
@@ -25,6 +26,9 @@ from jsc.models import build_model, find_model, is_traceable, load_entry_points
 from jsc.schedule import Schedule
 from jsc.settings import DatasetSettings, ModelSettings, OptimizerSettings, SchedulerSettings, TrainSettings
 from jsc.task import JetClassifier
+
+# For every Trainer Lightning would read what each installed package has to offer, which takes as long as an epoch.
+registry.entry_points = cache(registry.entry_points)  # type: ignore[attr-defined, assignment]
 
 
 def import_plugins(modules: Sequence[str]) -> None:
@@ -112,7 +116,7 @@ def fused_plan(settings: TrainSettings, network: nn.Module) -> Plan:
     for setting, is_needed in needs_torch.items():
         if is_needed:
             raise CannotLower(f"{setting} is the torch engine's")
-    plan = lower(network)
+    plan = _plan_of(settings.model, network)
     optimizer = build_optimizer(settings.optimizer, network.parameters())
     lower_optimizer(optimizer)
     changed = changed_by(build_schedule(settings.scheduler), optimizer)
@@ -120,6 +124,18 @@ def fused_plan(settings: TrainSettings, network: nn.Module) -> Plan:
         names = " and ".join(changed)
         raise CannotLower(f"scheduler {settings.scheduler.name} changes {names} besides the learning rate")
     return plan
+
+
+def _plan_of(settings: ModelSettings, network: nn.Module) -> Plan:
+    """What `lower` says, which a process asks once for all networks of the same settings and shapes."""
+    shapes = [(name, tensor.shape, tensor.dtype) for name, tensor in network.state_dict().items()]
+    key = settings.model_dump_json() + repr(shapes)
+    if key not in _plans:
+        _plans[key] = lower(network)
+    return _plans[key]
+
+
+_plans: dict[str, Plan] = {}
 
 
 def changed_by(schedule: Schedule | None, optimizer: torch.optim.Optimizer) -> list[str]:

@@ -26,14 +26,14 @@ def class_scores(logits_NC: Tensor, labels_N: Tensor, class_names: Sequence[str]
     """Each class against the rest; the AUC ranks jets by their softmax probability of the class."""
     confusion = torch.tensor(confusion_matrix(logits_NC, labels_N))
     hits_C, true_C, called_C = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
-    probabilities_NC = logits_NC.softmax(1).numpy()
+    probabilities_CN = logits_NC.T.contiguous().softmax(0).numpy()  # over rows it takes ten times as long
     return [
         ClassScores(
             name=name,
             num_jets=int(true_C[c]),
             precision=_ratio(hits_C[c], called_C[c]),
             recall=_ratio(hits_C[c], true_C[c]),
-            auc=area_under_roc(probabilities_NC[:, c], (labels_N == c).numpy()),
+            auc=area_under_roc(probabilities_CN[c], (labels_N == c).numpy()),
         )
         for c, name in enumerate(class_names)
     ]

@@ -10,12 +10,16 @@ with lean_imports():
     import torch.utils.tensorboard
 
     import jsc.training  # noqa: F401
+    from jsc.datasets.epoch_order import EpochOrder
     from jsc.engine import warm_up
+    from jsc.train import default_settings
 
     engine_log, to_terminal = logging.getLogger("jsc.engine"), logging.StreamHandler()
     engine_log.addHandler(to_terminal)
     engine_log.setLevel(logging.INFO)  # it says that it compiles, the first time on a machine
     with suppress(Exception):  # a worker that needs it will meet and log it
         warm_up(torch.float32)
+        EpochOrder(1, seed=0).rows_N()
+        default_settings()
     engine_log.setLevel(logging.NOTSET)
     engine_log.removeHandler(to_terminal)

@@ -186,7 +186,7 @@ class Runner:
         self.waiting.remove(job)
         self.tries[job.num] += 1
         self.listener.started(job)
-        self.crew.start(job.num, Assignment(config, self.work.log_file(job), prepare))
+        self.crew.start(job.num, Assignment(config, self.work.log_file(job), prepare, self.work.is_training))
 
     def _shorter_job(self, job: Job) -> Job | None:
         key = self.work.share_keys.get(job.num)

@@ -8,6 +8,7 @@ import contextlib
 import faulthandler
 import logging
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -33,11 +34,19 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Assignment:
-    """A job: its configuration, its log, and what is done in its folder before it starts."""
+    """A job: its configuration, its log, and what is done in its folder before it starts.
+
+    `is_training`: it is one of jsc.train's. Its configuration holds plain values alone, which pickle sends in a fifth
+    of cloudpickle's time, and the sweep, which keeps it, does not want it back.
+    """
 
     config: DictConfig
     log_file: Path
     prepare: Callable[[], None] | None
+    is_training: bool
+
+    def packed(self) -> bytes:
+        return pickle.dumps(self) if self.is_training else cloudpickle.dumps(self)
 
 
 @dataclass(frozen=True)
@@ -111,6 +120,8 @@ def _outcome(task_function: TaskFunction, hydra_context: HydraContext, assignmen
         job_return = JobReturn(overrides=[str(override) for override in assignment.config.hydra.overrides.task])
         job_return.status, job_return.return_value = JobStatus.FAILED, error
     _make_sendable(job_return)
+    if assignment.is_training:
+        job_return.cfg = job_return.hydra_cfg = None
     return Outcome(job_return)
 
 
