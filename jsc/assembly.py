@@ -1,8 +1,5 @@
 """From settings to the objects of a run."""
 
-import importlib
-import os
-import sys
 from collections.abc import Iterable, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -22,25 +19,14 @@ from jsc.datasets import PreparedJets, load_jets
 from jsc.engine import CannotLower, CrossEntropy, Plan, lower, lower_optimizer
 from jsc.fused_loop import FusedValidation, Unprofiled
 from jsc.lightning_noise import quieten_lightning
-from jsc.models import build_model, find_model, is_traceable, load_entry_points
+from jsc.models import build_model, find_model, is_traceable
+from jsc.plugins import import_plugins
 from jsc.schedule import Schedule
 from jsc.settings import DatasetSettings, ModelSettings, OptimizerSettings, SchedulerSettings, TrainSettings
 from jsc.task import JetClassifier
 
 # For every Trainer Lightning would read what each installed package has to offer, which takes as long as an epoch.
 registry.entry_points = cache(registry.entry_points)  # type: ignore[attr-defined, assignment]
-
-
-def import_plugins(modules: Sequence[str]) -> None:
-    """Import modules that register models, from the Python path or the current folder. Raises CommandError."""
-    load_entry_points()
-    if os.getcwd() not in sys.path:  # noqa: PTH109  # sys.path holds strings
-        sys.path.insert(0, os.getcwd())  # noqa: PTH109
-    for module in modules:
-        try:
-            importlib.import_module(module)
-        except Exception as error:  # a plug-in is the user's code and may raise anything
-            raise CommandError(f"plugins=[{module}]: {type(error).__name__}: {error}") from error
 
 
 def jets_of(settings: DatasetSettings) -> PreparedJets:

@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -142,6 +143,12 @@ def check(config: DictConfig, schema: type[Settings]) -> Settings:
     """The keys of `config` that `schema` has, as plain typed values. Raises pydantic's ValidationError."""
     plain = {name: plain_value(config, name) for name in schema.model_fields if name in config}
     return schema.model_validate(plain)
+
+
+@cache
+def default_settings(config_name: str, schema: type[BaseModel]) -> dict[str, Any]:
+    """What a command without any override is told."""
+    return check(compose(config_name, []), schema).model_dump(by_alias=True)
 
 
 def plain_value(config: DictConfig, key: str) -> Any:

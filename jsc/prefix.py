@@ -63,8 +63,9 @@ def share_key(settings: TrainSettings) -> str | None:
 
 def _draws_nothing(settings: TrainSettings) -> bool:
     """Whether the network is made of layers whose random numbers are counted by step, not drawn in sequence."""
-    from jsc.assembly import build_network, import_plugins, jets_of
+    from jsc.assembly import build_network, jets_of
     from jsc.engine import CannotLower, lower
+    from jsc.plugins import import_plugins
 
     key = repr((settings.model, settings.dataset, settings.plugins))
     if key not in _known_to_draw_nothing:  # of a thousand jobs most have the same network

@@ -215,11 +215,11 @@ class JetClassifier(pl.LightningModule):
     def evaluate_fused(
         self, x_NF: npt.NDArray[Any], labels_N: npt.NDArray[np.integer[Any]], *, with_logits: bool
     ) -> Evaluation:
-        """Score jets with the fused engine, be it in a fit or after it."""
+        """Score jets, of any precision, with the fused engine, be it in a fit or after it."""
         if self.scorer is None:
             optimizer = self.make_optimizer(self.model.parameters())
             self.scorer = FusedTrainer(self.model, optimizer, loss=CrossEntropy(), seed=self.seed, plan=self.plan)
-        return self.scorer.evaluate(x_NF, labels_N, with_logits=with_logits)
+        return self.scorer.evaluate(np.asarray(x_NF, self.scorer.dtype), labels_N, with_logits=with_logits)
 
     def _end_split(self, scores: SplitScores, split: str) -> dict[str, float]:
         """An epoch's scores of a split, for the record."""

@@ -92,9 +92,7 @@ def _score_by_torch(
 def _score_fused(task: JetClassifier, jets: PreparedJets) -> tuple[Tensor, float, float]:
     """The same without a Trainer, which takes longer to build than the test takes."""
     rows = jets.rows_of("test")
-    dtype = next(task.model.parameters()).dtype
-    x_NF = torch.from_numpy(jets.x_NF[rows]).to(dtype, copy=True).numpy()
-    evaluation = task.evaluate_fused(x_NF, jets.labels_N[rows], with_logits=True)
+    evaluation = task.evaluate_fused(jets.x_NF[rows], jets.labels_N[rows], with_logits=True)
     assert evaluation.logits_NC is not None
     accuracy = evaluation.num_correct / jets.num_test
     return torch.from_numpy(evaluation.logits_NC).float(), evaluation.loss, accuracy

@@ -8,9 +8,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
@@ -18,7 +16,7 @@ from hydra.utils import get_class
 from omegaconf import DictConfig
 
 from jsc import console
-from jsc.command import CommandError, JobFailed, check, compose, explained_errors, run_hydra
+from jsc.command import CommandError, JobFailed, check, default_settings, explained_errors, run_hydra
 from jsc.imports import lean_imports
 from jsc.resume import check_unchanged, resumed_overrides
 from jsc.settings import TrainSettings
@@ -36,7 +34,8 @@ def main(config: DictConfig) -> float:
     logging.captureWarnings(True)  # into train.log as well
     try:
         settings = check(config, TrainSettings)
-        log.info(console.settings_table(default_settings(), settings.model_dump(by_alias=True), overrides))
+        defaults = default_settings("train", TrainSettings)
+        log.info(console.settings_table(defaults, settings.model_dump(by_alias=True), overrides))
         result = train(
             settings,
             folder=Path(job.runtime.output_dir),
@@ -59,12 +58,6 @@ def varied_keys(job: HydraConf) -> list[str]:
 def command_of(overrides: Sequence[str]) -> str:
     """What a user types to repeat a run."""
     return shlex.join(["python", "-m", "jsc.train", *overrides])
-
-
-@cache
-def default_settings() -> dict[str, Any]:
-    """What a run without any override is told."""
-    return check(compose("train", []), TrainSettings).model_dump(by_alias=True)
 
 
 def check_job(config: DictConfig) -> None:

@@ -16,7 +16,7 @@ import torch
 from pytorch_lightning.loggers import Logger
 
 from jsc import __version__, console
-from jsc.assembly import build_task, build_trainer, import_plugins, jets_of
+from jsc.assembly import build_task, build_trainer, jets_of
 from jsc.checkpoint import StoredModel, load_weights, read_checkpoint
 from jsc.datasets import PreparedJets
 from jsc.datasets.datamodule import JetDataModule
@@ -24,6 +24,7 @@ from jsc.engine import warm_up
 from jsc.hparams import hyper_parameters, register_end, register_run
 from jsc.interruption import StopOnSignal
 from jsc.models import num_parameters
+from jsc.plugins import import_plugins
 from jsc.recorder import EpochRecorder
 from jsc.results import (
     BEST_CHECKPOINT,

@@ -10,9 +10,10 @@ with lean_imports():
     import torch.utils.tensorboard
 
     import jsc.training  # noqa: F401
+    from jsc.command import default_settings
     from jsc.datasets.epoch_order import EpochOrder
     from jsc.engine import warm_up
-    from jsc.train import default_settings
+    from jsc.settings import TrainSettings
 
     engine_log, to_terminal = logging.getLogger("jsc.engine"), logging.StreamHandler()
     engine_log.addHandler(to_terminal)
@@ -20,6 +21,6 @@ with lean_imports():
     with suppress(Exception):  # a worker that needs it will meet and log it
         warm_up(torch.float32)
         EpochOrder(1, seed=0).rows_N()
-        default_settings()
+        default_settings("train", TrainSettings)
     engine_log.setLevel(logging.NOTSET)
     engine_log.removeHandler(to_terminal)

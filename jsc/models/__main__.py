@@ -2,10 +2,10 @@
 
 import sys
 
-from jsc.assembly import import_plugins
 from jsc.command import compose_command, explained_errors
 from jsc.console import table
 from jsc.models import build_model, find_model, is_traceable, model_names, num_macs, num_parameters
+from jsc.plugins import import_plugins
 from jsc.settings import ModelsSettings
 
 

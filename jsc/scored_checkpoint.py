@@ -1,0 +1,65 @@
+"""A checkpoint and its scores on the test split."""
+
+import sys
+from pathlib import Path
+
+import torch
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from jsc import console
+from jsc.assembly import build_network, jets_of
+from jsc.checkpoint import StoredModel, load_weights, read_checkpoint
+from jsc.command import CommandError
+from jsc.plugins import import_plugins
+from jsc.reporting.charts import confusion_map
+from jsc.reporting.drawing import make_figure
+from jsc.settings import DatasetSettings, ModelSettings, TestSettings, TrainSettings
+from jsc.task import JetClassifier
+from jsc.testing import as_trained_on, score_model
+
+CONFUSION_FILE = "confusion.png"
+
+
+def score_checkpoint(settings: TestSettings) -> None:
+    """Test, print the tables, and leave `test.json`, `predictions.npz` and `confusion.png` beside the checkpoint."""
+    path = Path(settings.checkpoint)
+    import_plugins(settings.plugins)
+    stored = read_checkpoint(path)
+    model_settings, dataset_settings = described(settings, stored)
+    jets = jets_of(dataset_settings)
+    warnings: list[str] = []
+    if stored.hyper_parameters is not None:
+        jets, warnings = as_trained_on(jets, stored.hyper_parameters)
+    network = build_network(model_settings, jets)
+    load_weights(network, stored.weights, path)
+    result = score_model(
+        JetClassifier(network, make_optimizer=torch.optim.SGD),
+        jets,
+        checkpoint=path,
+        model_name=model_settings.name,
+        dataset_name=dataset_settings.name,
+        accelerator=settings.accelerator,
+        precision="64-true" if next(network.parameters()).dtype == torch.float64 else "32-true",
+        warnings=warnings,
+    )
+    print(console.test_tables(result))
+    figure = make_figure(confusion_map([result]))
+    figure.savefig(path.parent / CONFUSION_FILE, dpi=150)
+    logger = TensorBoardLogger(path.parent.parent if path.parent.name == "checkpoints" else path.parent, "", "")
+    logger.experiment.add_figure("test_confusion", figure)
+    logger.finalize("success")
+    for warning in result.warnings:
+        print(f"Warning: {warning}", file=sys.stderr)
+
+
+def described(settings: TestSettings, stored: StoredModel) -> tuple[ModelSettings, DatasetSettings]:
+    """The model and the data set: the command's, else those that the checkpoint was trained with."""
+    if stored.hyper_parameters is not None:
+        trained = TrainSettings.model_validate(stored.hyper_parameters["settings"])
+        return settings.model or trained.model, settings.dataset or trained.dataset
+    if settings.model is None or settings.dataset is None:
+        raise CommandError(
+            f"{settings.checkpoint} holds weights alone, so say what they belong to: "
+            f"python -m jsc.test checkpoint={settings.checkpoint} model=jsc_tiny dataset=jsc_sample"
+        )
+    return settings.model, settings.dataset
