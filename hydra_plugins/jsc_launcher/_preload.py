@@ -1,4 +1,7 @@
-"""What is done once in the process that workers are forks of, for all of them."""
+"""What is done once in the process that workers are forks of, for all of them.
+
+A rehearsal of the default run loads what the first job of each would else load for itself.
+"""
 
 import logging
 from contextlib import suppress
@@ -10,6 +13,7 @@ with lean_imports():
     import torch.utils.tensorboard
 
     import jsc.training  # noqa: F401
+    from jsc.assembly import rehearse
     from jsc.command import default_settings
     from jsc.datasets.epoch_order import EpochOrder
     from jsc.engine import warm_up
@@ -21,6 +25,6 @@ with lean_imports():
     with suppress(Exception):  # a worker that needs it will meet and log it
         warm_up(torch.float32)
         EpochOrder(1, seed=0).rows_N()
-        default_settings("train", TrainSettings)
+        rehearse(TrainSettings.model_validate(default_settings("train", TrainSettings)))
     engine_log.setLevel(logging.NOTSET)
     engine_log.removeHandler(to_terminal)
