@@ -148,14 +148,13 @@ def adopt_step_count(trainer: pl.Trainer) -> None:
     now.ready, now.completed = before.ready, before.completed
 
 
-_NOTHING = nullcontext()
-
-
 class Unprofiled(PassThroughProfiler):
     """Lightning enters a context of its profiler for every hook of every callback, profiled or not."""
 
+    nothing = nullcontext()
+
     def profile(self, action_name: str) -> AbstractContextManager[None]:  # type: ignore[override]
-        return _NOTHING
+        return self.nothing
 
 
 class FusedValidation(_EvaluationLoop):

@@ -12,7 +12,7 @@ NEW_OBJECTS = 10_000  # between two looks; Python's 700 take a twentieth of a sh
 
 @contextmanager
 def lean_imports() -> Iterator[None]:
-    """To be around a process's first import of torch and Lightning: it takes two thirds of its time."""
+    """To be put around a process's first import of torch and Lightning, which then takes two thirds of the time."""
     if "torch" in sys.modules:
         yield
     else:

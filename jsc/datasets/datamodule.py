@@ -140,11 +140,11 @@ class JetDataModule(pl.LightningDataModule):
         trainer = self._trainer()
         precision = np.float64 if str(trainer.precision).startswith("64") else np.float32
         # A copy that begins at a cache line, as every jet of sixteen float32 features then does.
-        x_NF = torch.from_numpy(aligned_zeros(self.jets.x_NF[rows].shape, precision))
-        x_NF.numpy()[...] = self.jets.x_NF[rows]
+        x_NF = aligned_zeros(self.jets.x_NF[rows].shape, precision)
+        x_NF[...] = self.jets.x_NF[rows]
         labels_N = torch.from_numpy(self.jets.labels_N[rows])
         device = trainer.strategy.root_device
-        return x_NF.to(device), labels_N if self.in_stretches else labels_N.to(device, torch.int64)
+        return torch.from_numpy(x_NF).to(device), labels_N if self.in_stretches else labels_N.to(device, torch.int64)
 
     def train_dataloader(self) -> TrainBatches:
         trainer = self._trainer()
