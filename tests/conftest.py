@@ -3,6 +3,7 @@ import logging
 import os
 import runpy
 import shutil
+import signal
 import sys
 import tempfile
 import warnings
@@ -20,6 +21,8 @@ from jsc.results import RunResult
 from jsc.run_names import run_id
 from jsc.settings import TrainSettings
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; tests interrupt what they start
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)  # tests run side by side: threads of several would wait for each other's cores
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
