@@ -17,7 +17,7 @@ from pytorch_lightning.loggers import Logger
 
 from jsc import __version__, console
 from jsc.assembly import build_task, build_trainer, jets_of
-from jsc.checkpoint import StoredModel, load_weights, read_checkpoint
+from jsc.checkpoint import AtomicCheckpointIO, StoredModel, load_weights, read_checkpoint
 from jsc.datasets import PreparedJets
 from jsc.datasets.datamodule import JetDataModule
 from jsc.engine import warm_up
@@ -223,6 +223,9 @@ def fit(run: Run, jets: PreparedJets, task: JetClassifier, trainer: pl.Trainer, 
         raise
     finally:
         run.fit_seconds = time.perf_counter() - started + (earlier_epochs[-1].seconds if earlier_epochs else 0.0)
+    checkpoint_io = trainer.strategy.checkpoint_io
+    if isinstance(checkpoint_io, AtomicCheckpointIO) and checkpoint_io.best is not None:
+        run.best = checkpoint_io.best  # what the file holds, which takes as long to read as two epochs
     epochs = run.epochs()
     if epochs and epochs[-1].train_loss is not None and not math.isfinite(epochs[-1].train_loss):
         run.warn(
