@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from functools import cache, partial
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import hydra.utils
@@ -26,7 +27,7 @@ from jsc.settings import DatasetSettings, ModelSettings, OptimizerSettings, Sche
 from jsc.task import JetClassifier
 
 # For every Trainer Lightning would read what each installed package has to offer, which takes as long as an epoch.
-registry.entry_points = cache(registry.entry_points)  # type: ignore[attr-defined, assignment]
+registry.entry_points = cache(entry_points)  # type: ignore[attr-defined, assignment]
 
 
 def jets_of(settings: DatasetSettings) -> PreparedJets:
