@@ -29,7 +29,9 @@ class EventFile:
 
     def __init__(self, folder: Path, flush_secs: float) -> None:
         self._folder = folder
-        self._path = folder / f"events.out.tfevents.{time.time():.0f}.{platform.node()}.{os.getpid()}.{next(_numbers)}"
+        # "jsc" tells it from a file of TensorBoard's own writer, which would empty one of its name.
+        number = f"jsc{next(_numbers)}"
+        self._path = folder / f"events.out.tfevents.{time.time():.0f}.{platform.node()}.{os.getpid()}.{number}"
         self._flush_secs = flush_secs
         self._waiting: list[bytes] = []
         self._due = 0.0

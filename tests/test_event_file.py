@@ -1,10 +1,15 @@
+import itertools
 import struct
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+from tensorboard.summary.writer import event_file_writer
+from torch.utils.tensorboard import SummaryWriter
 
+from jsc import event_file
 from jsc.event_file import EventFileLogger
 
 
@@ -58,6 +63,23 @@ def test_a_run_has_one_file_whatever_is_logged_and_closed(tmp_path: Path) -> Non
     [path] = tmp_path.glob("events.out.tfevents.*")
     tags = [value.tag for event in EventFileLoader(str(path)).Load() for value in event.summary.value]
     assert tags == ["loss", "weights", "test_loss"]
+
+
+def test_a_users_own_writer_in_a_runs_folder_has_a_file_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorBoard's empties a file of its name; both count their files from 0 and bear the second."""
+    monkeypatch.setattr(time, "time", lambda: 1.8e9)
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(0))
+    monkeypatch.setattr(event_file, "_numbers", itertools.count())
+    logger = EventFileLogger(tmp_path)
+    logger.log_metrics({"loss": 0.1}, step=0)
+    logger.finalize("success")
+    with SummaryWriter(str(tmp_path)) as own:
+        own.add_scalar("mine", 0.2, 0)
+    files = list(tmp_path.glob("events.out.tfevents.*"))
+    tags = {value.tag for file in files for event in EventFileLoader(str(file)).Load() for value in event.summary.value}
+    assert (len(files), tags) == (2, {"loss", "mine"})
 
 
 def test_points_wait_for_the_disk_no_longer_than_asked(tmp_path: Path) -> None:
