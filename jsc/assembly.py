@@ -103,7 +103,7 @@ def fused_plan(settings: TrainSettings, network: nn.Module) -> Plan:
     for setting, is_needed in needs_torch.items():
         if is_needed:
             raise CannotLower(f"{setting} is the torch engine's")
-    plan = _plan_of(settings.model, network)
+    plan = plan_of(settings.model, network)
     optimizer = build_optimizer(settings.optimizer, network.parameters())
     lower_optimizer(optimizer)
     changed = changed_by(build_schedule(settings.scheduler), optimizer)
@@ -113,7 +113,7 @@ def fused_plan(settings: TrainSettings, network: nn.Module) -> Plan:
     return plan
 
 
-def _plan_of(settings: ModelSettings, network: nn.Module) -> Plan:
+def plan_of(settings: ModelSettings, network: nn.Module) -> Plan:
     """What `lower` says, which a process asks once for all networks of the same settings and shapes."""
     shapes = [(name, tensor.shape, tensor.dtype) for name, tensor in network.state_dict().items()]
     key = settings.model_dump_json() + repr(shapes)

@@ -63,15 +63,15 @@ def share_key(settings: TrainSettings) -> str | None:
 
 def _draws_nothing(settings: TrainSettings) -> bool:
     """Whether the network is made of layers whose random numbers are counted by step, not drawn in sequence."""
-    from jsc.assembly import build_network, jets_of
-    from jsc.engine import CannotLower, lower
+    from jsc.assembly import build_network, jets_of, plan_of
+    from jsc.engine import CannotLower
     from jsc.plugins import import_plugins
 
     key = repr((settings.model, settings.dataset, settings.plugins))
     if key not in _known_to_draw_nothing:  # of a thousand jobs most have the same network
         import_plugins(settings.plugins)
         try:
-            lower(build_network(settings.model, jets_of(settings.dataset)))
+            plan_of(settings.model, build_network(settings.model, jets_of(settings.dataset)))
             _known_to_draw_nothing[key] = True
         except CannotLower:
             _known_to_draw_nothing[key] = False

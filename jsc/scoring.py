@@ -26,7 +26,7 @@ def class_scores(logits_NC: Tensor, labels_N: Tensor, class_names: Sequence[str]
     """Each class against the rest; the AUC ranks jets by their softmax probability of the class."""
     confusion = torch.tensor(confusion_matrix(logits_NC, labels_N))
     hits_C, true_C, called_C = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
-    probabilities_CN = logits_NC.T.contiguous().softmax(0).numpy()  # over rows it takes ten times as long
+    probabilities_CN = logits_NC.T.contiguous().softmax(0).numpy()  # over rows it takes five times as long
     return [
         ClassScores(
             name=name,

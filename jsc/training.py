@@ -225,7 +225,7 @@ def fit(run: Run, jets: PreparedJets, task: JetClassifier, trainer: pl.Trainer, 
         run.fit_seconds = time.perf_counter() - started + (earlier_epochs[-1].seconds if earlier_epochs else 0.0)
     checkpoint_io = trainer.strategy.checkpoint_io
     if isinstance(checkpoint_io, AtomicCheckpointIO) and checkpoint_io.best is not None:
-        run.best = checkpoint_io.best  # what the file holds, which takes as long to read as two epochs
+        run.best = checkpoint_io.best  # what the file holds, which takes as long to read as an epoch takes
     epochs = run.epochs()
     if epochs and epochs[-1].train_loss is not None and not math.isfinite(epochs[-1].train_loss):
         run.warn(

@@ -72,7 +72,7 @@ class Crew:
         worker = self._workers[slot]
         worker.key, worker.started = key, time.monotonic()
         with suppress(ConnectionError):  # a worker that has died is found out by wait()
-            worker.pipe.send_bytes(assignment.packed())
+            worker.pipe.send_bytes(cloudpickle.dumps(assignment))
 
     def _new_worker(self, slot: Slot) -> _Worker:
         context = _context(may_fork=self.may_fork)

@@ -8,7 +8,6 @@ import contextlib
 import faulthandler
 import logging
 import os
-import pickle
 import signal
 import sys
 import threading
@@ -36,17 +35,14 @@ log = logging.getLogger(__name__)
 class Assignment:
     """A job: its configuration, its log, and what is done in its folder before it starts.
 
-    `is_training`: it is one of jsc.train's. Its configuration holds plain values alone, which pickle sends in a fifth
-    of cloudpickle's time, and the sweep, which keeps it, does not want it back.
+    `is_training`: it is one of jsc.train's, and its configuration need not come back: the sweep, which keeps it, would
+    wait longer for that than for all else of the Outcome.
     """
 
     config: DictConfig
     log_file: Path
     prepare: Callable[[], None] | None
     is_training: bool
-
-    def packed(self) -> bytes:
-        return pickle.dumps(self) if self.is_training else cloudpickle.dumps(self)
 
 
 @dataclass(frozen=True)
