@@ -206,6 +206,12 @@ def rehearse(settings: TrainSettings) -> None:
     try:
         if task.schedule is not None:
             task.schedule.start(optimizer, total_steps=100)
-        build_trainer(settings, uses_torch=task.automatic_optimization, folder=Path(), callbacks=[])
+        key = repr((settings.trainer, settings.callbacks, settings.logger, task.automatic_optimization))
+        if key not in _built_trainers:  # of a thousand jobs most have the same
+            build_trainer(settings, uses_torch=task.automatic_optimization, folder=Path(), callbacks=[])
+            _built_trainers.add(key)
     except (TypeError, ValueError, MisconfigurationException) as error:
         raise CommandError(f"trainer or scheduler: {error}") from error
+
+
+_built_trainers: set[str] = set()

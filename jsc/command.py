@@ -71,11 +71,11 @@ def run_hydra(
     arguments = get_args_parser().parse_args()
     hydra_main = hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name=config_name)(main)
     only_asks = (arguments.help, arguments.hydra_help, arguments.cfg, arguments.shell_completion, arguments.info)
-    if not any(only_asks):
-        with explained_errors(config_name, arguments.overrides):
-            for config in job_variants(config_name, arguments):
-                check_job(config)
     try:
+        if not any(only_asks):
+            with explained_errors(config_name, arguments.overrides):
+                for config in job_variants(config_name, arguments):
+                    check_job(config)
         with contextlib.nullcontext() if any(only_asks) else _errors_let_through():
             hydra_main()
     except KeyboardInterrupt:

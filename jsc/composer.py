@@ -25,6 +25,7 @@ class Composer:
     is_group: Callable[[str], bool]
     _composed: dict[tuple[str, ...], bytes] = field(default_factory=dict)
     _parsed: dict[str, tuple[Override, bool]] = field(default_factory=dict)  # by word; whether it is a plain value
+    _groups: dict[str, bool] = field(default_factory=dict)  # Hydra copies all it has read before it answers
 
     def __call__(self, words: Sequence[str]) -> DictConfig:
         """Raises what `compose` raises."""
@@ -56,25 +57,57 @@ class Composer:
         )
         if not plain or override.package is not None or override.is_hydra_override():
             return False
-        return not self.is_group(override.key_or_group)
+        key = override.key_or_group
+        if key not in self._groups:
+            self._groups[key] = self.is_group(key)
+        return not self._groups[key]
 
 
-def install_composer(loader: ConfigLoader) -> None:
-    """For sweepers and launchers, who ask the loader."""
-    by_hydra = loader.load_sweep_config
-    if getattr(by_hydra, "composes_once", False):
-        return
-    master: list[DictConfig] = []  # of the one sweep
-    composer = Composer(lambda words: by_hydra(master[0], words), lambda key: bool(loader.get_group_options(key)))
+class JobComposer:
+    """Composes a sweep's jobs in its loader's place: for the sweeper, which looks at each, and for the launcher.
 
-    def load_sweep_config(master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
-        master[:] = [master_config]
-        config = composer(sweep_overrides)
+    What was composed for a look is what the launcher takes.
+    """
+
+    def __init__(self, loader: ConfigLoader) -> None:
+        self._by_hydra = loader.load_sweep_config
+        self._loader = loader
+        self._master: DictConfig | None = None  # of the one sweep
+        self._composer = Composer(self._compose_whole, self._is_group)
+        self._looked_at: dict[tuple[str, ...], DictConfig] = {}
+
+    def look(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        """The loader's `load_sweep_config`, for callers who change nothing."""
+        config = self._compose(master_config, sweep_overrides)
+        self._looked_at[tuple(sweep_overrides)] = config
+        return config
+
+    def take(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> DictConfig:
+        """The caller's own."""
+        config = self._looked_at.pop(tuple(sweep_overrides), None)
+        return config if config is not None else self._compose(master_config, sweep_overrides)
+
+    def _compose(self, master_config: DictConfig, words: Sequence[str]) -> DictConfig:
+        self._master = master_config
+        config = self._composer([word for word in words if not word.startswith("sweep.")])  # of the sweep, not of a job
         OmegaConf.copy_cache(from_config=master_config, to_config=config)
         return config
 
-    load_sweep_config.composes_once = True  # type: ignore[attr-defined]
-    loader.load_sweep_config = load_sweep_config  # type: ignore[method-assign]
+    def _compose_whole(self, words: list[str]) -> DictConfig:
+        assert self._master is not None
+        return self._by_hydra(self._master, words)
+
+    def _is_group(self, key: str) -> bool:
+        return bool(self._loader.get_group_options(key))
+
+
+def job_composer(loader: ConfigLoader) -> JobComposer:
+    """The loader's, put in its place when it is first asked for."""
+    composer = getattr(loader.load_sweep_config, "__self__", None)
+    if not isinstance(composer, JobComposer):
+        composer = JobComposer(loader)
+        loader.load_sweep_config = composer.look  # type: ignore[method-assign]
+    return composer
 
 
 def _give(config: DictConfig, overrides: Sequence[Override], values: Sequence[Override]) -> None:

@@ -14,18 +14,19 @@ from torch import Tensor
 from jsc.results import ClassScores
 
 
-def confusion_matrix(logits_NC: Tensor, labels_N: Tensor) -> list[list[int]]:
+def confusion_matrix(called_N: Tensor, labels_N: Tensor, num_classes: int) -> list[list[int]]:
     """`[i][j]`: how many jets of class i were called class j."""
-    num_classes = logits_NC.shape[1]
-    counts = torch.bincount(labels_N * num_classes + logits_NC.argmax(1), minlength=num_classes**2)
+    counts = torch.bincount(labels_N * num_classes + called_N, minlength=num_classes**2)
     matrix: list[list[int]] = counts.reshape(num_classes, num_classes).tolist()
     return matrix
 
 
-def class_scores(logits_NC: Tensor, labels_N: Tensor, class_names: Sequence[str]) -> list[ClassScores]:
+def class_scores(
+    logits_NC: Tensor, labels_N: Tensor, confusion: Sequence[Sequence[int]], class_names: Sequence[str]
+) -> list[ClassScores]:
     """Each class against the rest; the AUC ranks jets by their softmax probability of the class."""
-    confusion = torch.tensor(confusion_matrix(logits_NC, labels_N))
-    hits_C, true_C, called_C = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
+    confusion_CC = torch.tensor(confusion)
+    hits_C, true_C, called_C = confusion_CC.diagonal(), confusion_CC.sum(1), confusion_CC.sum(0)
     probabilities_CN = logits_NC.T.contiguous().softmax(0).numpy()  # over rows it takes five times as long
     return [
         ClassScores(

@@ -39,7 +39,8 @@ def score_model(
         logits_NC, loss, accuracy = _score_by_torch(task, jets, accelerator, precision)
     else:
         logits_NC, loss, accuracy = _score_fused(task, jets)
-    confusion = confusion_matrix(logits_NC, labels_N)
+    called_N = logits_NC.argmax(1)
+    confusion = confusion_matrix(called_N, labels_N, jets.num_classes)
     silent = never_predicted(confusion, jets.class_names)
     if silent:
         died = (
@@ -59,15 +60,13 @@ def score_model(
         test_loss=loss,
         test_acc=accuracy,
         class_names=list(jets.class_names),
-        classes=class_scores(logits_NC, labels_N, jets.class_names),
+        classes=class_scores(logits_NC, labels_N, confusion, jets.class_names),
         confusion=confusion,
         never_predicted=silent,
         warnings=list(warnings),
     )
     write_record(checkpoint.parent / TEST_FILE, result)
-    write_predictions(
-        checkpoint.parent / PREDICTIONS_FILE, labels_N=labels_N.numpy(), predicted_N=logits_NC.argmax(1).numpy()
-    )
+    write_predictions(checkpoint.parent / PREDICTIONS_FILE, labels_N=labels_N.numpy(), predicted_N=called_N.numpy())
     return result
 
 

@@ -9,7 +9,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from jsc.command import CONFIG_FOLDER
-from jsc.composer import Composer, install_composer
+from jsc.composer import Composer, job_composer
 
 
 @pytest.fixture
@@ -63,9 +63,19 @@ def test_a_copy_with_other_values_is_what_hydra_composes(loader: ConfigLoader, m
 def test_errors_are_hydras(loader: ConfigLoader, master: DictConfig, wrong: str) -> None:
     with pytest.raises(HydraException) as expected:
         loader.load_sweep_config(master, [wrong])
-    install_composer(loader)
-    install_composer(loader)
+    assert job_composer(loader) is job_composer(loader)
     for _ in range(2):
         with pytest.raises(HydraException) as got:
             loader.load_sweep_config(master, [wrong])
         assert str(got.value) == str(expected.value)
+
+
+def test_what_was_looked_at_is_taken_once(loader: ConfigLoader, master: DictConfig) -> None:
+    words = ["seed=3", "sweep.resume=somewhere"]
+    expected = composed(loader.load_sweep_config(master, ["seed=3"]))
+    composer = job_composer(loader)
+    looked_at = loader.load_sweep_config(master, words)
+    taken, another = (composer.take(master, words) for _ in range(2))
+    assert taken is looked_at
+    assert another is not taken
+    assert composed(taken) == composed(another) == expected

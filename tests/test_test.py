@@ -113,8 +113,9 @@ def test_scores_are_scikit_learns() -> None:
     logits_NC = torch.randn(500, 5, generator=generator)
     labels_N = torch.randint(5, (500,), generator=generator)
     predicted = logits_NC.argmax(1)
-    scores = class_scores(logits_NC, labels_N, tuple("gqwzt"))
-    assert our_confusion(logits_NC, labels_N) == confusion_matrix(labels_N, predicted).tolist()
+    confusion = our_confusion(predicted, labels_N, 5)
+    scores = class_scores(logits_NC, labels_N, confusion, tuple("gqwzt"))
+    assert confusion == confusion_matrix(labels_N, predicted).tolist()
     precision = precision_score(labels_N, predicted, average=None)
     recall = recall_score(labels_N, predicted, average=None)
     auc = roc_auc_score(labels_N, logits_NC.softmax(1), multi_class="ovr", average=None)
@@ -125,9 +126,10 @@ def test_scores_are_scikit_learns() -> None:
 def test_a_silent_class_has_no_precision_and_is_named() -> None:
     logits_NC = torch.tensor([[1.0, 0, -1], [1, 0, -1], [0, 1, -1]])
     labels_N = torch.tensor([0, 2, 1])
-    scores = class_scores(logits_NC, labels_N, ("a", "b", "c"))
+    confusion = our_confusion(logits_NC.argmax(1), labels_N, 3)
+    scores = class_scores(logits_NC, labels_N, confusion, ("a", "b", "c"))
     assert (scores[2].precision, scores[2].recall) == (None, 0.0)
-    assert never_predicted(our_confusion(logits_NC, labels_N), ("a", "b", "c")) == ["c"]
+    assert never_predicted(confusion, ("a", "b", "c")) == ["c"]
 
 
 @pytest.mark.parametrize("name", ["jsc-tiny", "jsc-mlp", "jsc-trt"])

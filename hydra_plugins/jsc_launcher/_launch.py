@@ -54,9 +54,8 @@ def launch(launcher: "JscLauncher", job_overrides: Sequence[Sequence[str]], init
 def _job_config(launcher: "JscLauncher", overrides: Sequence[str], num: int) -> DictConfig:
     """A job's configuration with its folder's names resolved: here they are the same for all jobs."""
     assert launcher.config is not None
-    assert launcher.hydra_context is not None
-    told = [override for override in overrides if not override.startswith("sweep.")]  # of the sweep, not of a job
-    config = launcher.hydra_context.config_loader.load_sweep_config(launcher.config, told)
+    assert launcher.composer is not None
+    config = launcher.composer.take(launcher.config, overrides)
     with open_dict(config):
         config.hydra.job.id = num
         config.hydra.job.num = num

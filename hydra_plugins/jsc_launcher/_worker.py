@@ -108,7 +108,7 @@ def _outcome(task_function: TaskFunction, hydra_context: HydraContext, assignmen
             raise
 
     try:
-        job_return = run_job(logged_task, assignment.config, hydra_context)
+        job_return = run_job(logged_task, assignment.config, hydra_context, is_training=assignment.is_training)
     except KeyboardInterrupt:
         return Outcome(None)
     except Exception as error:  # Hydra's own, before the task began

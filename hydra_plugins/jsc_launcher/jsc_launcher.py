@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hydra_plugins.jsc_launcher._groups import Layout
     from hydra_plugins.jsc_launcher._runner import Place
     from hydra_plugins.jsc_launcher._shift import Shift
+    from jsc.composer import JobComposer
     from jsc.sweep import Sweep
 
 ON_FAILURE = ("continue", "stop", "retry")
@@ -45,6 +46,7 @@ class JscLauncher(Launcher):
         self.num_retries = num_retries
         self.share_prefixes = share_prefixes
         self.config: DictConfig | None = None
+        self.composer: JobComposer | None = None
         self.hydra_context: HydraContext | None = None
         self.task_function: TaskFunction | None = None
         self.sweep: Sweep | None = None  # a sweeper may launch its jobs in several batches
@@ -61,7 +63,7 @@ class JscLauncher(Launcher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Raises CommandError on a setting out of its range."""
         from jsc.command import CommandError
-        from jsc.composer import install_composer
+        from jsc.composer import job_composer
 
         if self.num_workers is not None and self.num_workers < 1:
             raise CommandError(f"hydra.launcher.num_workers={self.num_workers}: give 1 or more, or null for every core")
@@ -72,7 +74,7 @@ class JscLauncher(Launcher):
         self.config = config
         self.hydra_context = hydra_context
         self.task_function = task_function
-        install_composer(hydra_context.config_loader)
+        self.composer = job_composer(hydra_context.config_loader)
 
     def layout(self) -> "Layout":
         """How many jobs run side by side, and where."""

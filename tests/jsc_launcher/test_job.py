@@ -10,6 +10,7 @@ from hydra._internal.callbacks import Callbacks
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobRuntime, JobStatus
 from hydra.core.utils import run_job as run_by_hydra
+from hydra.experimental.callback import Callback
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -33,46 +34,63 @@ def by_hydra(task: Callable[[DictConfig], Any], config: DictConfig, context: Hyd
 
 @pytest.mark.parametrize("chdir", [False, True])
 @pytest.mark.parametrize("fails", [False, True])
-def test_a_job_runs_as_under_hydra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chdir: bool, fails: bool) -> None:
+def test_a_training_job_runs_as_under_hydra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chdir: bool, fails: bool
+) -> None:
     monkeypatch.chdir(tmp_path)
     JobRuntime.instance().set("name", "train")
-    called: list[tuple[str, Any]] = []
-
-    class Notes(Callbacks):
-        def on_job_start(self, config: DictConfig, **_: Any) -> None:
-            called.append(("start", config))
-
-        def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
-            called.append(("end", config))
+    seen: list[Any] = []
 
     def task(config: DictConfig) -> float:
         hydra = HydraConfig.get()
-        seen = (Path.cwd(), os.environ["OF_JOB"], hydra.runtime.output_dir, hydra.job.num, OmegaConf.to_yaml(config))
-        called.append(("task", seen))
         assert OmegaConf.is_struct(config)
+        told = {key: config._get_node(key) for key in config if key != "hydra"}
+        seen.append((Path.cwd(), os.environ["OF_JOB"], hydra.runtime.output_dir, hydra.job.num, told))
         if fails:
             raise ValueError("as asked")
         return 0.5
 
-    def run(runner: Callable[..., JobReturn]) -> tuple[JobReturn, list[tuple[str, Any]], dict[str, bytes]]:
-        called.clear()
+    def run(runner: Callable[..., JobReturn], **further: bool) -> tuple[JobReturn, Any, dict[str, bytes]]:
         config = job_config(tmp_path / "sweep", f"hydra.job.chdir={str(chdir).lower()}", "+hydra.job.env_set.OF_JOB=3")
-        context = HydraContext(config_loader=None, callbacks=Notes())  # type: ignore[arg-type]
-        returned = runner(task, config, context)
+        context = HydraContext(config_loader=None, callbacks=Callbacks())  # type: ignore[arg-type]
+        returned = runner(task, config, context, **further)
         assert Path.cwd() == tmp_path
         assert "OF_JOB" not in os.environ
         files = {p.name: p.read_bytes() for p in (tmp_path / "sweep" / "job-3" / ".hydra").iterdir()}
-        return returned, list(called), files
+        return returned, seen.pop(), files
 
-    ours, hydras = run(run_job), run(by_hydra)
+    ours, hydras = run(run_job, is_training=True), run(by_hydra)
     assert ours[2] == hydras[2]
     assert set(ours[2]) == {"config.yaml", "hydra.yaml", "overrides.yaml"}
     assert ours[1] == hydras[1]
-    assert [what for what, _ in ours[1]] == ["start", "task", "end"]
-    for name in ("overrides", "cfg", "hydra_cfg", "working_dir", "task_name", "status"):
+    for name in ("overrides", "working_dir", "task_name", "status"):
         assert getattr(ours[0], name) == getattr(hydras[0], name), name
     assert ours[0].status == (JobStatus.FAILED if fails else JobStatus.COMPLETED)
     assert repr(ours[0]._return_value) == repr(hydras[0]._return_value)
+
+
+@pytest.mark.parametrize(("is_training", "has_callbacks"), [(False, False), (True, True)])
+def test_whoever_looks_at_a_jobs_configurations_is_shown_them(
+    tmp_path: Path, is_training: bool, has_callbacks: bool
+) -> None:
+    called: list[tuple[str, DictConfig | None]] = []
+
+    class Notes(Callback):
+        def on_job_start(self, config: DictConfig, **_: Any) -> None:
+            called.append(("start", config.hydra))
+
+        def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
+            called.append(("end", job_return.cfg))
+
+    callbacks = Callbacks()
+    callbacks.callbacks = [Notes()] if has_callbacks else []
+    context = HydraContext(config_loader=None, callbacks=callbacks)  # type: ignore[arg-type]
+    returned = run_job(lambda config: 0.5, job_config(tmp_path), context, is_training=is_training)
+    assert (returned.cfg, returned.hydra_cfg) != (None, None)
+    assert "hydra" not in returned.cfg
+    assert returned.hydra_cfg.hydra.job.num == 3
+    assert [what for what, _ in called] == (["start", "end"] if has_callbacks else [])
+    assert all(config is not None for _, config in called)
 
 
 @pytest.mark.parametrize("value", ["1", "true", "null", "~", "1e3", "a: b", "word " * 60, "", " x", "a\nb", "#", "äö"])
