@@ -9,7 +9,7 @@ import os
 import platform
 import struct
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,11 @@ class EventFile:
         self.add_event(Event(wall_time=time.time(), file_version="brain.Event:2"))
 
     def add_event(self, event: Event) -> None:
-        data = event.SerializeToString()
-        self._waiting += (_header(len(data)), data, _checksum(data))
+        self.add_serialized([event.SerializeToString()])
+
+    def add_serialized(self, events: Iterable[bytes]) -> None:
+        for event in events:
+            self._waiting += (_header(len(event)), event, _checksum(event))
         if time.monotonic() >= self._due:
             self.flush()
 
@@ -121,9 +124,10 @@ class EventFileLogger(TensorBoardLogger):
         prefix = f"{self._prefix}{self.LOGGER_JOIN_CHAR}" if self._prefix else ""
         event = Event(wall_time=time.time())
         values = [event.summary.value.add(tag=prefix + name) for name in columns]
-        event_writer = self.experiment._get_file_writer().event_writer
+        events = []
         for step, *numbers in zip(steps, *columns.values(), strict=True):
             event.step = step or 0
             for value, number in zip(values, numbers, strict=True):
                 value.simple_value = number
-            event_writer.add_event(event)
+            events.append(event.SerializeToString())
+        self.experiment._get_file_writer().event_writer.add_serialized(events)

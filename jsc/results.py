@@ -229,8 +229,11 @@ def write_metrics(run_folder: Path, rows: Iterable[EpochMetrics]) -> None:
 
 def append_metrics(run_folder: Path, row: EpochMetrics) -> None:
     """Add an epoch to a `metrics.csv`, whole or not at all should the process be killed."""
-    with (run_folder / METRICS_FILE).open("ab", buffering=0) as file:
-        file.write(_line(row).encode())
+    file = os.open(f"{run_folder}/{METRICS_FILE}", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(file, _line(row).encode())
+    finally:
+        os.close(file)
 
 
 def _line(row: EpochMetrics) -> str:

@@ -53,6 +53,10 @@ class SplitScores:
         return (loss_sum / num_jets, num_correct / num_jets) if num_jets else (math.nan, math.nan)
 
 
+# Set at every hook, by Lightning, or every stretch; torch would look for parameters in them.
+_PLAIN = frozenset(("_current_fx_name", "learning_rate", "num_jets_trained", "latest"))
+
+
 class JetClassifier(pl.LightningModule):
     """Trains `model` by cross-entropy: with the fused engine, given its `plan` of the model, or with torch autograd.
 
@@ -90,7 +94,7 @@ class JetClassifier(pl.LightningModule):
         self.scorer: FusedTrainer | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "_current_fx_name":  # noted by Lightning around every hook; torch would look for parameters in it
+        if name in _PLAIN:
             object.__setattr__(self, name, value)
         else:
             super().__setattr__(name, value)

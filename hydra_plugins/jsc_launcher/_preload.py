@@ -10,7 +10,6 @@ from jsc.imports import lean_imports
 
 with lean_imports():
     import torch
-    import torch.utils.tensorboard
 
     import jsc.training  # noqa: F401
     from jsc.assembly import rehearse
