@@ -108,7 +108,7 @@ class ClassScores:
 
 @dataclass(frozen=True, kw_only=True)
 class TestResult:
-    """`test.json`, beside the checkpoint that it scores. `confusion[i][j]`: jets of class i called class j."""
+    """The scores of a checkpoint, `beside` it as `test.json`. `confusion[i][j]`: jets of class i called class j."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _EXACT
     __test__: ClassVar[bool] = False  # not a test class, whatever pytest makes of its name
@@ -197,6 +197,14 @@ def _finite(value: Any) -> Any:
 def read_result(run_folder: Path) -> RunResult:
     """Read a run's `result.json`. Raises ResultError."""
     return _parse(_RESULT, _read_text(run_folder / RESULT_FILE), run_folder / RESULT_FILE)
+
+
+def beside(checkpoint: Path, name: str) -> Path:
+    """Where the TEST_FILE or another file of a checkpoint's scores is.
+
+    best.ckpt's is `test.json`, for they are the run's own; last.ckpt's is `last.test.json`.
+    """
+    return checkpoint.with_name(name if checkpoint.name == BEST_CHECKPOINT else f"{checkpoint.stem}.{name}")
 
 
 def read_test(path: Path) -> TestResult:

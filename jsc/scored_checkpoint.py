@@ -13,6 +13,7 @@ from jsc.command import CommandError
 from jsc.plugins import import_plugins
 from jsc.reporting.charts import confusion_map
 from jsc.reporting.drawing import make_figure
+from jsc.results import beside
 from jsc.settings import DatasetSettings, ModelSettings, TestSettings, TrainSettings
 from jsc.task import JetClassifier
 from jsc.testing import as_trained_on, score_model
@@ -21,7 +22,7 @@ CONFUSION_FILE = "confusion.png"
 
 
 def score_checkpoint(settings: TestSettings) -> None:
-    """Test, print the tables, and leave `test.json`, `predictions.npz` and `confusion.png` beside the checkpoint."""
+    """Test, print the tables, and leave `test.json`, `predictions.npz` and `confusion.png` `beside` the checkpoint."""
     path = Path(settings.checkpoint)
     import_plugins(settings.plugins)
     stored = read_checkpoint(path)
@@ -44,7 +45,7 @@ def score_checkpoint(settings: TestSettings) -> None:
     )
     print(console.test_tables(result))
     figure = make_figure(confusion_map([result]))
-    figure.savefig(path.parent / CONFUSION_FILE, dpi=150)
+    figure.savefig(beside(path, CONFUSION_FILE), dpi=150)
     logger = TensorBoardLogger(path.parent.parent if path.parent.name == "checkpoints" else path.parent, "", "")
     logger.experiment.add_figure("test_confusion", figure)
     logger.finalize("success")

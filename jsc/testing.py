@@ -14,7 +14,7 @@ from jsc.datasets import PreparedJets, restandardised
 from jsc.datasets.datamodule import JetDataModule
 from jsc.lightning_noise import quieten_lightning
 from jsc.models import num_macs, num_parameters
-from jsc.results import PREDICTIONS_FILE, TEST_FILE, TestResult, write_predictions, write_record
+from jsc.results import PREDICTIONS_FILE, TEST_FILE, TestResult, beside, write_predictions, write_record
 from jsc.scoring import class_scores, confusion_matrix, never_predicted
 from jsc.task import JetClassifier
 
@@ -30,7 +30,7 @@ def score_model(
     precision: Any,
     warnings: Sequence[str] = (),
 ) -> TestResult:
-    """Score the test split on one device; write `test.json` and `predictions.npz` beside the checkpoint.
+    """Score the test split on one device; write `test.json` and `predictions.npz` `beside` the checkpoint.
 
     `checkpoint` names the weights that `task` holds already. `warnings` are what its user should know of the test.
     """
@@ -65,8 +65,8 @@ def score_model(
         never_predicted=silent,
         warnings=list(warnings),
     )
-    write_record(checkpoint.parent / TEST_FILE, result)
-    write_predictions(checkpoint.parent / PREDICTIONS_FILE, labels_N=labels_N.numpy(), predicted_N=called_N.numpy())
+    write_record(beside(checkpoint, TEST_FILE), result)
+    write_predictions(beside(checkpoint, PREDICTIONS_FILE), labels_N=labels_N.numpy(), predicted_N=called_N.numpy())
     return result
 
 

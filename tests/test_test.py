@@ -53,7 +53,7 @@ def test_weights_alone_need_a_model_and_a_data_set(
     assert command("jsc.test", f"checkpoint={path}") == 2
     assert "holds weights alone" in capsys.readouterr().err
     assert command("jsc.test", f"checkpoint={path}", "model=jsc_tiny", "dataset=jsc_sample") == 0
-    assert read_test(tmp_path / "test.json").test_acc == read_test(checkpoint.parent / "test.json").test_acc
+    assert read_test(tmp_path / "alone.test.json").test_acc == read_test(checkpoint.parent / "test.json").test_acc
 
 
 @pytest.mark.parametrize(
@@ -77,6 +77,16 @@ def test_a_wrong_command_is_explained(
     error = capsys.readouterr().err
     assert "Traceback" not in error
     assert re.search(message, error), error
+
+
+def test_a_runs_own_scores_stay_when_another_of_its_checkpoints_is_tested(checkpoint: Path, command: Command) -> None:
+    own = (checkpoint.parent / "test.json").read_bytes()
+    last = checkpoint.with_name("last.ckpt")
+    assert command("jsc.test", f"checkpoint={last}") == 0
+    assert (checkpoint.parent / "test.json").read_bytes() == own
+    assert read_test(checkpoint.parent / "last.test.json").checkpoint == str(last)
+    assert (checkpoint.parent / "last.confusion.png").is_file()
+    assert command("jsc.report", "compare", str(checkpoint), str(last)) == 0
 
 
 def test_other_jets_of_the_same_kind_are_standardised_as_in_training_and_warned_of(

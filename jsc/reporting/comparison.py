@@ -21,6 +21,7 @@ from jsc.results import (
     TEST_FILE,
     ResultError,
     TestResult,
+    beside,
     read_predictions,
     read_test,
 )
@@ -54,34 +55,34 @@ def read_checkpoint(path: Path) -> ScoredCheckpoint:
     """
     if path.is_dir():
         inner = path / CHECKPOINT_FOLDER
-        folder = inner if inner.is_dir() else path
-        checkpoint = folder / BEST_CHECKPOINT
-    elif path.exists() or (path.parent / TEST_FILE).exists():
-        folder, checkpoint = path.parent, path
+        checkpoint = (inner if inner.is_dir() else path) / BEST_CHECKPOINT
+    elif path.exists() or beside(path, TEST_FILE).exists():
+        checkpoint = path
     else:
         raise ComparisonError(f"{path}: no such run folder or checkpoint")
     remedy = f"`python -m jsc.test checkpoint={checkpoint}` writes it"
-    for needed in (folder / TEST_FILE, folder / PREDICTIONS_FILE):
+    test_file, predictions_file = beside(checkpoint, TEST_FILE), beside(checkpoint, PREDICTIONS_FILE)
+    for needed in (test_file, predictions_file):
         if not needed.is_file():
             raise ComparisonError(f"{needed} is missing; {remedy}")
     try:
-        test = read_test(folder / TEST_FILE)
-        labels_N, predicted_N = read_predictions(folder / PREDICTIONS_FILE)
+        test = read_test(test_file)
+        labels_N, predicted_N = read_predictions(predictions_file)
     except ResultError as error:
         raise ComparisonError(f"{error}; {remedy} anew") from error
     if Path(test.checkpoint).name != checkpoint.name:
         raise ComparisonError(
-            f"{folder / TEST_FILE} scores {Path(test.checkpoint).name}, not {checkpoint.name}; "
+            f"{test_file} scores {Path(test.checkpoint).name}, not {checkpoint.name}; "
             f"`python -m jsc.test checkpoint={checkpoint}` scores that one"
         )
     classes = range(len(test.class_names))
     if labels_N.shape != predicted_N.shape or not all(
         np.all(np.isin(array, classes)) for array in (labels_N, predicted_N)
     ):
-        raise ComparisonError(f"{folder / PREDICTIONS_FILE} holds no class for some jets; {remedy} anew")
+        raise ComparisonError(f"{predictions_file} holds no class for some jets; {remedy} anew")
     if not np.array_equal(confusion(labels_N, predicted_N, len(classes)), test.confusion):
         raise ComparisonError(
-            f"{folder / PREDICTIONS_FILE} and {TEST_FILE} are of different tests: their confusion matrices differ; "
+            f"{predictions_file} and {test_file.name} are of different tests: their confusion matrices differ; "
             f"{remedy} anew"
         )
     return ScoredCheckpoint(checkpoint, test.model, test, labels_N, predicted_N)

@@ -302,7 +302,7 @@ def _check_scores(
     if test is not None and is_finite(result.test_acc) and test.test_acc != result.test_acc:
         problems.append(
             f"test.json scores {Path(test.checkpoint).name} with accuracy {test.test_acc!r}, "
-            f"result.json says {result.test_acc!r}: another checkpoint was tested since (result.json's is used)"
+            f"result.json says {result.test_acc!r}: it was tested again since (result.json's is used)"
         )
     return state
 

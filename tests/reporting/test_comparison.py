@@ -2,6 +2,7 @@ import csv
 import dataclasses
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -105,8 +106,13 @@ def test_what_is_missing_comes_with_its_remedy(pair: tuple[Path, Path], break_it
 
 
 def test_another_checkpoint_than_the_tested_one_is_refused(pair: tuple[Path, Path]) -> None:
-    last = pair[0] / "checkpoints" / "last.ckpt"
+    folder = pair[0] / "checkpoints"
+    last = folder / "last.ckpt"
     last.write_bytes(b"weights")
+    with pytest.raises(ComparisonError, match=r"last\.test\.json is missing; `python -m jsc\.test checkpoint="):
+        read_checkpoint(last)
+    for name in ("test.json", "predictions.npz"):
+        shutil.copyfile(folder / name, folder / f"last.{name}")
     with pytest.raises(ComparisonError, match=r"scores best\.ckpt, not last\.ckpt; `python -m jsc\.test checkpoint="):
         read_checkpoint(last)
     with pytest.raises(ComparisonError, match="no such run folder or checkpoint"):

@@ -109,7 +109,7 @@ def edit(path: Path, change) -> None:
             "checkpoints/test.json",
             lambda text: text.replace('"test_acc": 0.', '"test_acc": 0.0'),
             "completed",
-            "another checkpoint was tested since",
+            "it was tested again since",
         ),
         (".hydra/config.yaml", None, "completed", ".hydra/config.yaml is missing"),
         (".hydra/config.yaml", lambda text: text + "\n}{", "completed", ".hydra/config.yaml cannot be read"),
