@@ -12,6 +12,7 @@ import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -175,10 +176,19 @@ def read_plan(folder: Path) -> dict[str, Any] | None:
 
 def swept_keys(folder: Path, params: Mapping[str, Any]) -> list[str]:
     """The keys that the sweep in `folder` varies by its words or its sweeper's `params`; none where none has begun."""
-    plan = read_plan(folder)
-    if plan is None:
+    path = folder / PLAN_FILE
+    if not path.is_file():
         return []
-    _, swept = fixed_and_swept(plan["words"], params)
+    state = path.stat()
+    return _swept_keys(folder, (state.st_ino, state.st_mtime_ns), tuple((key, str(v)) for key, v in params.items()))
+
+
+@lru_cache(maxsize=8)
+def _swept_keys(folder: Path, version: tuple[int, int], params: tuple[tuple[str, str], ...]) -> list[str]:
+    """Every job of a sweep asks, and a word of a thousand values takes as long to read as an epoch of training."""
+    plan = read_plan(folder)
+    assert plan is not None
+    _, swept = fixed_and_swept(plan["words"], dict(params))
     return [override.key_or_group for override in swept]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from jsc.command import CommandError
-from jsc.sweep import Job, Sweep, check_folders, read_plan, resumed_words
+from jsc.sweep import Job, Sweep, check_folders, read_plan, resumed_words, swept_keys
 
 
 def job(num: int, folder: Path, **settings: Any) -> Job:
@@ -76,3 +76,12 @@ def test_a_damaged_plan_is_named(tmp_path: Path) -> None:
     (tmp_path / "sweep.json").write_text("{")
     with pytest.raises(CommandError, match=r"sweep\.json cannot be read"):
         resumed_words(tmp_path, [])
+
+
+def test_what_a_sweep_varies_is_read_anew_when_its_plan_is(tmp_path: Path, jobs: list[Job]) -> None:
+    assert swept_keys(tmp_path, {}) == []
+    Sweep(tmp_path, ["lr=0.1,0.01", "seed=0"]).add(jobs, resumes=False)
+    assert swept_keys(tmp_path, {}) == ["lr"]
+    assert swept_keys(tmp_path, {"rate": "interval(0, 1)"}) == ["lr", "rate"]
+    Sweep(tmp_path, ["lr=0.1,0.01", "seed=0,1"]).add(jobs, resumes=True)
+    assert swept_keys(tmp_path, {}) == ["lr", "seed"]
