@@ -16,6 +16,8 @@ from hydra.core.override_parser.types import Override, OverrideType, QuotedStrin
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+MAX_LOOKED_AT = 1000  # of 400 kB each
+
 
 @dataclass
 class Composer:
@@ -79,7 +81,8 @@ class JobComposer:
     def look(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         """The loader's `load_sweep_config`, for callers who change nothing."""
         config = self._compose(master_config, sweep_overrides)
-        self._looked_at[tuple(sweep_overrides)] = config
+        if len(self._looked_at) < MAX_LOOKED_AT:
+            self._looked_at[tuple(sweep_overrides)] = config
         return config
 
     def take(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> DictConfig:

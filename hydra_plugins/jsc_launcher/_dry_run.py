@@ -3,7 +3,7 @@
 import logging
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,16 +21,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def dry_run(folder: Path, jobs: Sequence[Job], settings: Sequence[TrainSettings], launcher: "JscLauncher") -> None:
+def dry_run(folder: Path, jobs: Sequence[Job], settings: Mapping[int, TrainSettings], launcher: "JscLauncher") -> None:
     """Print the plan and leave nothing behind."""
     check_folders(jobs)
     layout = launcher.layout()
-    by_num = {job.num: s for job, s in zip(jobs, settings, strict=True)}
-    keys = {num: share_key(s) if launcher.share_prefixes else None for num, s in by_num.items()}
-    epochs = epochs_to_train(by_num, keys)
-    seconds = {num: epoch_seconds(s) * epochs[num] for num, s in by_num.items()}
+    keys = {num: share_key(s) if launcher.share_prefixes else None for num, s in settings.items()}
+    epochs = epochs_to_train(settings, keys)
+    seconds = {num: epoch_seconds(s) * epochs[num] for num, s in settings.items()}
     waiting = [job.num for job in jobs if not job.is_finished()]
-    groups = split(waiting, layout.num_tasks or 1, by_num, keys)
+    groups = split(waiting, layout.num_tasks or 1, settings, keys)
     task_of = {num: task for task, group in enumerate(groups) for num in group}
     rows: list[tuple[object, ...]] = []
     for job in jobs:

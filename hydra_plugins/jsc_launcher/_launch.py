@@ -2,6 +2,7 @@
 
 import logging
 import os
+import pickle
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -16,7 +17,7 @@ from hydra.core.utils import JobReturn, configure_log, setup_globals
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from hydra_plugins.jsc_launcher._display import Display
-from hydra_plugins.jsc_launcher._runner import End, Work
+from hydra_plugins.jsc_launcher._runner import End, PackedConfig, Work
 from hydra_plugins.jsc_launcher._shift import Shift, open_shift
 from jsc import console
 from jsc.command import check
@@ -39,16 +40,22 @@ def launch(launcher: "JscLauncher", job_overrides: Sequence[Sequence[str]], init
     assert launcher.config is not None
     setup_globals()
     configure_log(launcher.config.hydra.hydra_logging, launcher.config.hydra.verbose)
-    configs = [_job_config(launcher, o, initial_job_idx + i) for i, o in enumerate(job_overrides)]
-    jobs = [_job(config) for config in configs]
+    is_dry = bool(OmegaConf.select(launcher.config, "sweep.dry_run"))
+    jobs, configs, settings = [], {}, {}
+    for num, overrides in enumerate(job_overrides, start=initial_job_idx):
+        config = _job_config(launcher, overrides, num)
+        jobs.append(_job(config))
+        configs[num] = PackedConfig(str(config.hydra.job.name), pickle.dumps(config))
+        if is_dry or launcher.task_function is train_main:
+            settings[num] = check(config, TrainSettings)
     folder = Path(str(launcher.config.hydra.sweep.dir)).absolute()
-    if OmegaConf.select(launcher.config, "sweep.dry_run"):
+    if is_dry:
         from hydra_plugins.jsc_launcher._dry_run import dry_run
 
-        dry_run(folder, jobs, [check(config, TrainSettings) for config in configs], launcher)
+        dry_run(folder, jobs, settings, launcher)
         return []
     with open_shift(launcher) if launcher.shift is None else nullcontext(launcher.shift) as shift:
-        return _Launch(launcher, shift, folder, dict(zip((j.num for j in jobs), configs, strict=True)), jobs).run()
+        return _Launch(launcher, shift, folder, jobs, configs, settings).run()
 
 
 def _job_config(launcher: "JscLauncher", overrides: Sequence[str], num: int) -> DictConfig:
@@ -105,8 +112,9 @@ class _Launch:
     launcher: "JscLauncher"
     shift: Shift
     folder: Path
-    configs: Mapping[int, DictConfig]
     jobs: Sequence[Job]
+    configs: Mapping[int, PackedConfig]
+    settings: Mapping[int, TrainSettings]
     returns: dict[int, JobReturn] = field(default_factory=dict)
     table_is_old: bool = True
     next_table: float = 0.0
@@ -114,7 +122,6 @@ class _Launch:
     def __post_init__(self) -> None:
         launcher = self.launcher
         assert launcher.config is not None
-        is_training = launcher.task_function is train_main
         words = [*_words(launcher.config, "hydra"), *_words(launcher.config, "task")]
         words = [word for word in words if not word.startswith("hydra.mode=")]
         resumes = OmegaConf.select(launcher.config, "sweep.resume") is not None
@@ -122,12 +129,11 @@ class _Launch:
             launcher.sweep = Sweep(self.folder, words)
         self.sweep = launcher.sweep
         self.sweep.add(self.jobs, resumes=resumes)
-        settings = {n: check(c, TrainSettings) for n, c in self.configs.items()} if is_training else {}
         self.work = Work(
             jobs=self.jobs,
             configs=self.configs,
-            settings=settings,
-            share_keys={n: share_key(s) for n, s in settings.items()} if launcher.share_prefixes else {},
+            settings=self.settings,
+            share_keys={n: share_key(s) for n, s in self.settings.items()} if launcher.share_prefixes else {},
             settled=self.shift.settled,
             setup=self._setup(),
             num_workers=launcher.layout().num_workers,

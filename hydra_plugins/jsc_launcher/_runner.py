@@ -14,7 +14,6 @@ from types import FrameType
 from typing import Any, Protocol
 
 from hydra.core.utils import JobReturn, JobStatus
-from omegaconf import DictConfig, read_write
 
 from hydra_plugins.jsc_launcher._crew import Crew, Ended, visible_gpus
 from hydra_plugins.jsc_launcher._groups import Layout
@@ -30,6 +29,14 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class PackedConfig:
+    """A job's configuration, pickled: so it is sent, and a thousand of them take up little. `job_name`: Hydra's."""
+
+    job_name: str
+    pickled: bytes
+
+
+@dataclass(frozen=True)
 class Work:
     """Jobs and all that it takes to run them, here or on another machine.
 
@@ -39,7 +46,7 @@ class Work:
     """
 
     jobs: Sequence[Job]
-    configs: Mapping[int, DictConfig]
+    configs: Mapping[int, PackedConfig]
     settings: Mapping[int, TrainSettings]
     share_keys: Mapping[int, str | None]
     settled: frozenset[int]
@@ -80,11 +87,11 @@ class Work:
         return Crew(self.num_workers, self.setup, [] if hides_gpus else gpus, may_fork=self.is_training and not gpus)
 
     def log_file(self, job: Job) -> Path:
-        return job.folder / f"{self.configs[job.num].hydra.job.name}.log"
+        return job.folder / f"{self.configs[job.num].job_name}.log"
 
     def job_return(self, job: Job, status: JobStatus, value: Any) -> JobReturn:
-        config = self.configs[job.num]
-        returned = JobReturn(overrides=list(job.overrides), working_dir=os.getcwd(), task_name=config.hydra.job.name)  # noqa: PTH109  # a string, as Hydra has it
+        name = self.configs[job.num].job_name
+        returned = JobReturn(overrides=list(job.overrides), working_dir=os.getcwd(), task_name=name)  # noqa: PTH109  # a string, as Hydra has it
         returned.status, returned.return_value = status, value
         return returned
 
@@ -169,10 +176,8 @@ class Runner:
         return self.work.settings[job.num].trainer.max_epochs
 
     def _start(self, job: Job) -> None:
-        config = self.work.configs[job.num]
-        prepare = None
+        prepare = resume_from = None
         if self.work.is_training:
-            resume_from = None
             if job.can_go_on() and not self.tries[job.num]:
                 resume_from = job.last_checkpoint
             else:
@@ -181,12 +186,11 @@ class Runner:
                 if shorter is not None:
                     prepare = partial(adopt_run, shorter.folder, job.folder, self.work.settings[job.num])
                     resume_from = job.last_checkpoint
-            with read_write(config):
-                config.resume = str(resume_from) if resume_from is not None else None
         self.waiting.remove(job)
         self.tries[job.num] += 1
         self.listener.started(job)
-        self.crew.start(job.num, Assignment(config, self.work.log_file(job), prepare, self.work.is_training))
+        config, log_file = self.work.configs[job.num].pickled, self.work.log_file(job)
+        self.crew.start(job.num, Assignment(config, resume_from, log_file, prepare, self.work.is_training))
 
     def _shorter_job(self, job: Job) -> Job | None:
         key = self.work.share_keys.get(job.num)

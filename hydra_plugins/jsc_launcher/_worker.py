@@ -8,6 +8,7 @@ import contextlib
 import faulthandler
 import logging
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -23,7 +24,7 @@ import cloudpickle
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, read_write
 
 from hydra_plugins.jsc_launcher._job import run_job
 from jsc.command import JobFailed
@@ -33,13 +34,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Assignment:
-    """A job: its configuration, its log, and what is done in its folder before it starts.
+    """A job: its configuration, pickled, its log, and what is done in its folder before it starts.
 
-    `is_training`: it is one of jsc.train's, and its configuration need not come back: the sweep, which keeps it, would
-    wait longer for that than for all else of the Outcome.
+    `is_training`: it is one of jsc.train's. It may go on from a checkpoint, `resume_from`, and its configuration need
+    not come back: the sweep would wait longer for that than for all else of the Outcome.
     """
 
-    config: DictConfig
+    config: bytes
+    resume_from: Path | None
     log_file: Path
     prepare: Callable[[], None] | None
     is_training: bool
@@ -94,6 +96,10 @@ def _die_with_parent() -> None:
 
 def _outcome(task_function: TaskFunction, hydra_context: HydraContext, assignment: Assignment) -> Outcome:
     _send_output_to(assignment.log_file)
+    config: DictConfig = pickle.loads(assignment.config)
+    if assignment.resume_from is not None:
+        with read_write(config):
+            config.resume = str(assignment.resume_from)
 
     def logged_task(config: DictConfig) -> Any:
         _log_once()
@@ -108,12 +114,12 @@ def _outcome(task_function: TaskFunction, hydra_context: HydraContext, assignmen
             raise
 
     try:
-        job_return = run_job(logged_task, assignment.config, hydra_context, is_training=assignment.is_training)
+        job_return = run_job(logged_task, config, hydra_context, is_training=assignment.is_training)
     except KeyboardInterrupt:
         return Outcome(None)
     except Exception as error:  # Hydra's own, before the task began
         log.exception("The job could not be started.")
-        job_return = JobReturn(overrides=[str(override) for override in assignment.config.hydra.overrides.task])
+        job_return = JobReturn(overrides=[str(override) for override in config.hydra.overrides.task])
         job_return.status, job_return.return_value = JobStatus.FAILED, error
     _make_sendable(job_return)
     if assignment.is_training:

@@ -16,7 +16,7 @@ from hydra_plugins.jsc_launcher import _cluster
 from hydra_plugins.jsc_launcher._cluster import OnCluster
 from hydra_plugins.jsc_launcher._groups import Layout
 from hydra_plugins.jsc_launcher._node import NodeTask
-from hydra_plugins.jsc_launcher._runner import End, Work
+from hydra_plugins.jsc_launcher._runner import End, PackedConfig, Work
 from hydra_plugins.jsc_launcher._tasks import Event, Task, TaskFolder
 from hydra_plugins.jsc_launcher.ray_launcher import RayLauncher
 from hydra_plugins.jsc_launcher.slurm_launcher import SlurmLauncher
@@ -90,7 +90,7 @@ def work(tmp_path: Path, settings: TrainSettings) -> Work:
     """Three runs."""
     return Work(
         jobs=[Job(num, (f"seed={num}",), tmp_path / f"{num}_seed={num}", {}, "") for num in range(3)],
-        configs={num: OmegaConf.create({"hydra": {"job": {"name": "train"}}}) for num in range(3)},
+        configs={num: PackedConfig("train", b"") for num in range(3)},
         settings=dict.fromkeys(range(3), settings),
         share_keys={},
         settled=frozenset(),
