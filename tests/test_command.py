@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from omegaconf import DictConfig
 
-from jsc.command import compose_command, job_variants, quote_path
+from jsc.command import INTERRUPTED, compose_command, job_variants, quote_path, run_hydra
 from jsc.run_names import job_name, run_id, sweep_name
 from jsc.settings import TrainSettings
 
@@ -132,6 +133,16 @@ def test_runs_of_one_instant_have_names_of_their_own() -> None:
     assert len(names) == 10
     assert "" not in names
     assert run_id() == run_id()
+
+
+def test_ctrl_c_while_the_command_is_checked_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def check_job(config: DictConfig) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["jsc.train"])
+    with pytest.raises(SystemExit) as ended:
+        run_hydra(pytest.fail, "train", check_job=check_job)
+    assert ended.value.code == INTERRUPTED
 
 
 @pytest.mark.parametrize("module", ["jsc.command", "jsc.settings", "jsc.train", "jsc.results", "jsc.reporting"])
