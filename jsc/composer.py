@@ -1,8 +1,8 @@
 """Composes a sweep's jobs. Those that differ in values alone are composed once, for Hydra reads all of conf/ for each.
 
-Hydra takes a tenth of a second of a core for a job's configuration, and does it three times: for our check, for the
-sweeper's, and for the launcher; that is minutes for a thousand jobs. A copy of another job's, given this one's values,
-takes a few milliseconds.
+Hydra takes a tenth of a second of a core for a job's configuration, and would do it three times: for our check, for
+the sweeper's, and for the launcher; that is minutes for a thousand jobs. A copy of another job's, given this one's
+values, takes a few milliseconds.
 """
 
 import pickle
@@ -16,7 +16,7 @@ from hydra.core.override_parser.types import Override, OverrideType, QuotedStrin
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-MAX_LOOKED_AT = 1000  # of 400 kB each
+MAX_LOOKED_AT = 1000  # of some 140 kB each
 
 
 @dataclass

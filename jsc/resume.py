@@ -22,7 +22,10 @@ def resumed_overrides(path: Path, further: Sequence[str]) -> list[str]:
     checkpoint = path / CHECKPOINT_FOLDER / LAST_CHECKPOINT if path.is_dir() else path
     folder = path if path.is_dir() else path.absolute().parent.parent
     if not checkpoint.is_file():
-        raise CommandError(f"resume={path}: there is no {checkpoint}; give a run's folder or a checkpoint in one")
+        raise CommandError(
+            f"resume={path}: there is no {checkpoint}; give a run's folder or a checkpoint in one. "
+            "A run that was killed before its first checkpoint is started anew"
+        )
     if not (folder / OVERRIDES_FILE).is_file():
         raise CommandError(
             f"resume={path}: {folder} holds no {OVERRIDES_FILE}, so the run's settings are not known; "

@@ -22,7 +22,7 @@ CONFUSION_FILE = "confusion.png"
 
 
 def score_checkpoint(settings: TestSettings) -> None:
-    """Test, print the tables, and leave `test.json`, `predictions.npz` and `confusion.png` `beside` the checkpoint."""
+    """Test, print the tables, and leave the scores, the predictions and CONFUSION_FILE `beside` the checkpoint."""
     path = Path(settings.checkpoint)
     import_plugins(settings.plugins)
     stored = read_checkpoint(path)

@@ -15,7 +15,7 @@ from jsc.results import ClassScores
 
 
 def confusion_matrix(called_N: Tensor, labels_N: Tensor, num_classes: int) -> list[list[int]]:
-    """`[i][j]`: how many jets of class i were called class j."""
+    """`[i][j]`: how many jets of class i were called class j, of those that the network can call."""
     counts = torch.bincount(labels_N * num_classes + called_N, minlength=num_classes**2)
     matrix: list[list[int]] = counts.reshape(num_classes, num_classes).tolist()
     return matrix

@@ -30,7 +30,7 @@ def score_model(
     precision: Any,
     warnings: Sequence[str] = (),
 ) -> TestResult:
-    """Score the test split on one device; write `test.json` and `predictions.npz` `beside` the checkpoint.
+    """Score the test split on one device; write TEST_FILE and PREDICTIONS_FILE `beside` the checkpoint.
 
     `checkpoint` names the weights that `task` holds already. `warnings` are what its user should know of the test.
     """
@@ -40,7 +40,7 @@ def score_model(
     else:
         logits_NC, loss, accuracy = _score_fused(task, jets)
     called_N = logits_NC.argmax(1)
-    confusion = confusion_matrix(called_N, labels_N, jets.num_classes)
+    confusion = confusion_matrix(called_N, labels_N, logits_NC.shape[1])
     silent = never_predicted(confusion, jets.class_names)
     if silent:
         died = (

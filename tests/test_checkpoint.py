@@ -1,8 +1,11 @@
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 
 from jsc.checkpoint import AtomicCheckpointIO
+from jsc.results import LAST_CHECKPOINT, RunResult
 
 
 def test_the_best_waits_in_memory_for_the_next_checkpoint(tmp_path: Path) -> None:
@@ -26,3 +29,20 @@ def test_the_best_waits_in_memory_for_the_next_checkpoint(tmp_path: Path) -> Non
 def test_without_another_checkpoint_the_best_is_written_at_once(tmp_path: Path) -> None:
     AtomicCheckpointIO().save_checkpoint({"weight": torch.zeros(3)}, tmp_path / "best.ckpt")
     assert (tmp_path / "best.ckpt").exists()
+
+
+@pytest.mark.parametrize(("seconds", "num_saves"), [(0, 3), (1000, 1)])
+def test_the_last_checkpoint_is_saved_at_the_end_and_now_and_then_before(
+    quick_run: Callable[..., RunResult], monkeypatch: pytest.MonkeyPatch, seconds: int, num_saves: int
+) -> None:
+    saved: list[Path] = []
+    by_us = AtomicCheckpointIO.save_checkpoint
+
+    def save(files: AtomicCheckpointIO, checkpoint: dict[str, object], path: Path, **rest: object) -> None:
+        saved.append(Path(path))
+        by_us(files, checkpoint, path, **rest)
+
+    monkeypatch.setattr(AtomicCheckpointIO, "save_checkpoint", save)
+    quick_run("trainer.max_epochs=3", f"callbacks.last_checkpoint.seconds_between={seconds}")
+    assert [path.name for path in saved].count(LAST_CHECKPOINT) == num_saves
+    assert saved[-1].is_file()

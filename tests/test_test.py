@@ -10,14 +10,17 @@ import pytest
 import safetensors.torch
 import torch
 from sklearn.metrics import confusion_matrix, precision_score, recall_score, roc_auc_score
+from torch import nn
 
 from jsc import assembly
 from jsc.checkpoint import CheckpointError, load_weights, read_checkpoint
-from jsc.datasets import JetSample, prepare
+from jsc.datasets import JetSample, load_jets, prepare
 from jsc.models import build_model
 from jsc.results import RunResult, read_predictions, read_test
 from jsc.scoring import area_under_roc, class_scores, never_predicted
 from jsc.scoring import confusion_matrix as our_confusion
+from jsc.task import JetClassifier
+from jsc.testing import score_model
 from tests.conftest import Command
 
 QuickRun = Callable[..., RunResult]
@@ -140,6 +143,16 @@ def test_a_silent_class_has_no_precision_and_is_named() -> None:
     scores = class_scores(logits_NC, labels_N, confusion, ("a", "b", "c"))
     assert (scores[2].precision, scores[2].recall) == (None, 0.0)
     assert never_predicted(confusion, ("a", "b", "c")) == ["c"]
+
+
+def test_an_output_that_is_no_class_is_called_too(tmp_path: Path) -> None:
+    network = nn.Linear(16, 6)
+    nn.init.constant_(network.bias[5:], 100.0)
+    result = score_model(
+        JetClassifier(network, make_optimizer=torch.optim.SGD), load_jets(JetSample()), checkpoint=tmp_path / "a.ckpt",
+        model_name="wide", dataset_name="jsc_sample", accelerator="cpu", precision="32-true",
+    )  # fmt: skip
+    assert [row[5] for row in result.confusion] == [c.num_jets for c in result.classes] + [0]
 
 
 @pytest.mark.parametrize("name", ["jsc-tiny", "jsc-mlp", "jsc-trt"])

@@ -29,9 +29,17 @@ def run_job(
 
     `is_training`: the task is jsc.train's, which leaves its configuration as it is, and the JobReturn need not bear it.
     """
-    if not is_training or hydra_context.callbacks.callbacks:
+    folder_before = Path.cwd()
+    try:
+        if is_training and not hydra_context.callbacks.callbacks:
+            return _run_unseen(task_function, config)
         return by_hydra.run_job(task_function, config, "hydra.sweep.dir", "hydra.sweep.subdir", hydra_context)
-    folder_before, holder = Path.cwd(), HydraConfig.instance()
+    finally:
+        os.chdir(folder_before)  # the task may have gone elsewhere, and the worker goes on
+
+
+def _run_unseen(task_function: TaskFunction, config: DictConfig) -> JobReturn:
+    holder = HydraConfig.instance()
     config_before = holder.cfg
     holder.cfg = config  # type: ignore[assignment]  # ${hydra:...} is resolved in it
     try:
@@ -43,9 +51,9 @@ def run_job(
         returned = JobReturn(overrides=_plain(config.hydra.overrides.task))
         folder.mkdir(parents=True, exist_ok=True)
         changes_folder = job.chdir if job.chdir is not None else not version.base_at_least("1.2")
+        returned.working_dir = str(folder if changes_folder else Path.cwd())
         if changes_folder:
             os.chdir(folder)
-        returned.working_dir = str(folder if changes_folder else folder_before)
         by_hydra.configure_log(config.hydra.job_logging, config.hydra.verbose)
         if config.hydra.output_subdir is not None:
             _write_configs(folder / str(config.hydra.output_subdir), config)
@@ -61,7 +69,6 @@ def run_job(
         return returned
     finally:
         holder.cfg = config_before
-        os.chdir(folder_before)
 
 
 def _write_configs(folder: Path, config: DictConfig) -> None:

@@ -41,12 +41,16 @@ def launch(launcher: "JscLauncher", job_overrides: Sequence[Sequence[str]], init
     setup_globals()
     configure_log(launcher.config.hydra.hydra_logging, launcher.config.hydra.verbose)
     is_dry = bool(OmegaConf.select(launcher.config, "sweep.dry_run"))
+    is_training = launcher.task_function is train_main
+    pack = pickle.dumps if is_training else cloudpickle.dumps  # which takes longer, and knows a user's own classes
     jobs, configs, settings = [], {}, {}
     for num, overrides in enumerate(job_overrides, start=initial_job_idx):
         config = _job_config(launcher, overrides, num)
+        if is_training:
+            config.resume = None  # what a job goes on from is known when it starts
         jobs.append(_job(config))
-        configs[num] = PackedConfig(str(config.hydra.job.name), pickle.dumps(config))
-        if is_dry or launcher.task_function is train_main:
+        configs[num] = PackedConfig(str(config.hydra.job.name), pack(config))
+        if is_dry or is_training:
             settings[num] = check(config, TrainSettings)
     folder = Path(str(launcher.config.hydra.sweep.dir)).absolute()
     if is_dry:

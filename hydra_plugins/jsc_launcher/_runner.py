@@ -236,6 +236,7 @@ class Runner:
             error = result.error if result is not None and isinstance(value, JobFailed) else f"{value!r}"
         message = str(error)
         if ended.death is not None:
+            job.folder.mkdir(parents=True, exist_ok=True)  # it may have died before it had one
             with self.work.log_file(job).open("a") as file:
                 file.write(f"The run failed: {message}\n")
         if self.work.is_training and (result is None or result.status != "failed"):

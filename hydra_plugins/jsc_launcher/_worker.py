@@ -40,7 +40,7 @@ class Assignment:
     not come back: the sweep would wait longer for that than for all else of the Outcome.
     """
 
-    config: bytes
+    packed_config: bytes
     resume_from: Path | None
     log_file: Path
     prepare: Callable[[], None] | None
@@ -96,10 +96,7 @@ def _die_with_parent() -> None:
 
 def _outcome(task_function: TaskFunction, hydra_context: HydraContext, assignment: Assignment) -> Outcome:
     _send_output_to(assignment.log_file)
-    config: DictConfig = pickle.loads(assignment.config)
-    if assignment.resume_from is not None:
-        with read_write(config):
-            config.resume = str(assignment.resume_from)
+    config: DictConfig | None = None
 
     def logged_task(config: DictConfig) -> Any:
         _log_once()
@@ -114,12 +111,17 @@ def _outcome(task_function: TaskFunction, hydra_context: HydraContext, assignmen
             raise
 
     try:
+        config = pickle.loads(assignment.packed_config)
+        if assignment.resume_from is not None:
+            with read_write(config):
+                config.resume = str(assignment.resume_from)
         job_return = run_job(logged_task, config, hydra_context, is_training=assignment.is_training)
     except KeyboardInterrupt:
         return Outcome(None)
     except Exception as error:  # Hydra's own, before the task began
         log.exception("The job could not be started.")
-        job_return = JobReturn(overrides=[str(override) for override in config.hydra.overrides.task])
+        overrides = [] if config is None else [str(override) for override in config.hydra.overrides.task]
+        job_return = JobReturn(overrides=overrides)
         job_return.status, job_return.return_value = JobStatus.FAILED, error
     _make_sendable(job_return)
     if assignment.is_training:

@@ -77,7 +77,7 @@ def test_whoever_looks_at_a_jobs_configurations_is_shown_them(
 
     class Notes(Callback):
         def on_job_start(self, config: DictConfig, **_: Any) -> None:
-            called.append(("start", config.hydra))
+            called.append(("start", config))
 
         def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
             called.append(("end", job_return.cfg))
@@ -86,11 +86,22 @@ def test_whoever_looks_at_a_jobs_configurations_is_shown_them(
     callbacks.callbacks = [Notes()] if has_callbacks else []
     context = HydraContext(config_loader=None, callbacks=callbacks)  # type: ignore[arg-type]
     returned = run_job(lambda config: 0.5, job_config(tmp_path), context, is_training=is_training)
-    assert (returned.cfg, returned.hydra_cfg) != (None, None)
+    assert returned.cfg is not None
     assert "hydra" not in returned.cfg
     assert returned.hydra_cfg.hydra.job.num == 3
     assert [what for what, _ in called] == (["start", "end"] if has_callbacks else [])
-    assert all(config is not None for _, config in called)
+    assert not called or called[1][1] == returned.cfg
+
+
+def test_a_task_that_changes_folder_leaves_the_worker_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "else").mkdir()
+    context = HydraContext(config_loader=None, callbacks=Callbacks())  # type: ignore[arg-type]
+    for is_training in (True, False):
+        run_job(lambda config: os.chdir("else"), job_config(tmp_path / "sweep"), context, is_training=is_training)
+        assert Path.cwd() == tmp_path
 
 
 @pytest.mark.parametrize("value", ["1", "true", "null", "~", "1e3", "a: b", "word " * 60, "", " x", "a\nb", "#", "äö"])

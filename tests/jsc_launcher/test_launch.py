@@ -3,6 +3,7 @@
 import csv
 import json
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -183,6 +184,47 @@ def test_wrong_settings_are_answered_before_a_folder_is_made(
     assert sweep_command("-m", "seed=0,1", *words) == 2
     assert message in capfd.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_jobs_go_on_from_no_other_run(sweep_command: SweepCommand, tmp_path: Path) -> None:
+    assert sweep_command(*QUICK, "hydra.run.dir=other") == 0
+    resume = f"++resume={tmp_path}/other/checkpoints/last.ckpt"
+    assert sweep_command("-m", *QUICK, resume, "seed=0,1", "trainer.max_epochs=3", "hydra.sweep.dir=s") == 0
+    assert [read_result(folder).epochs_run for folder in (tmp_path / "s").glob("[01]_*")] == [3, 3]
+
+
+SCRIPT = """
+import os
+from dataclasses import dataclass
+import hydra
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
+
+@dataclass
+class Conf:
+    x: int = 0
+
+ConfigStore.instance().store(name="config", node=Conf)
+
+@hydra.main(version_base="1.3", config_path=None, config_name="config")
+def main(config):
+    assert isinstance(OmegaConf.to_object(config), Conf)
+    os.chdir("else")
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def test_a_users_own_script_is_swept(tmp_path: Path) -> None:
+    """Its classes travel with its function, and its worker stays where the sweep began."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    (tmp_path / "else").mkdir()
+    words = ["-m", "hydra/launcher=jsc", "hydra.launcher.num_workers=1", "x=1,2", "hydra.sweep.dir=out"]
+    subprocess.run([sys.executable, "script.py", *words], cwd=tmp_path, check=True, timeout=PATIENCE)
+    configs = [(tmp_path / "out" / job / ".hydra" / "config.yaml").read_text() for job in ("0", "1")]
+    assert configs == ["x: 1\n", "x: 2\n"]
+    assert list((tmp_path / "else").iterdir()) == []
 
 
 def test_a_dry_run_shows_the_jobs_and_leaves_nothing(
