@@ -200,11 +200,12 @@ def read_result(run_folder: Path) -> RunResult:
 
 
 def beside(checkpoint: Path, name: str) -> Path:
-    """Where the TEST_FILE or another file of a checkpoint's scores is.
+    """Where the TEST_FILE or another file of a checkpoint's scores is: `test.json`, in its folder.
 
-    best.ckpt's is `test.json`, for they are the run's own; last.ckpt's is `last.test.json`.
+    In a run's folder that is best.ckpt's, by which the run is scored; there last.ckpt's is `last.test.json`.
     """
-    return checkpoint.with_name(name if checkpoint.name == BEST_CHECKPOINT else f"{checkpoint.stem}.{name}")
+    is_another = checkpoint.name != BEST_CHECKPOINT and checkpoint.with_name(BEST_CHECKPOINT).is_file()
+    return checkpoint.with_name(f"{checkpoint.stem}.{name}" if is_another else name)
 
 
 def read_test(path: Path) -> TestResult:

@@ -56,7 +56,7 @@ def test_weights_alone_need_a_model_and_a_data_set(
     assert command("jsc.test", f"checkpoint={path}") == 2
     assert "holds weights alone" in capsys.readouterr().err
     assert command("jsc.test", f"checkpoint={path}", "model=jsc_tiny", "dataset=jsc_sample") == 0
-    assert read_test(tmp_path / "alone.test.json").test_acc == read_test(checkpoint.parent / "test.json").test_acc
+    assert read_test(tmp_path / "test.json").test_acc == read_test(checkpoint.parent / "test.json").test_acc
 
 
 @pytest.mark.parametrize(
