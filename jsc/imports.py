@@ -1,13 +1,32 @@
-"""Importing torch and Lightning, which takes seconds."""
+"""Importing torch and Lightning, which takes seconds, and leaving them to another process."""
 
 import gc
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import Any
+from multiprocessing.context import BaseContext
+from typing import Any, TypeVar
+
+Answer = TypeVar("Answer")
 
 NEW_OBJECTS = 10_000  # between two looks; Python's 700 take a twentieth of a short run
+
+
+def call_elsewhere(context: BaseContext, function: Callable[..., Answer], *arguments: object) -> Answer:
+    """What a function returns, or raises, in a process of this context: what it imports is not imported here.
+
+    All must be picklable. Where torch has been imported already, or that process comes to grief, it is called here.
+    """
+    if "torch" not in sys.modules:
+        with ProcessPoolExecutor(1, mp_context=context) as pool:
+            try:
+                return pool.submit(function, *arguments).result()
+            except BrokenProcessPool:  # it died, or raised an error that cannot be pickled
+                pass
+    return function(*arguments)
 
 
 @contextmanager

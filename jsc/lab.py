@@ -109,7 +109,7 @@ def run_sweep(words: Sequence[str]) -> int:
     """The exit code of `python -m jsc.train WORDS`, run in this process, which loads torch once."""
     sys.argv[1:] = words
     try:
-        run_hydra(train.main, "train", check_job=train.check_job)
+        run_hydra(train.main, "train", check_jobs=train.check_jobs)
     except SystemExit as ended:
         return int(ended.code or 0)
 

@@ -7,7 +7,8 @@ import io
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,27 @@ _BLIND_CALLBACKS = (
 )
 
 
-def share_key(settings: TrainSettings) -> str | None:
-    """The same for runs that differ in `trainer.max_epochs` alone and train alike as far as both go.
+def share_keys(
+    settings: Mapping[int, TrainSettings], ask: Callable[[Callable[..., list[bool]], list[TrainSettings]], list[bool]]
+) -> dict[int, str | None]:
+    """For each of these runs, by number: the same key for those that train alike as far as both go; None for the rest.
+
+    They differ in `trainer.max_epochs` alone, and their layers draw no numbers that the engine does not know. `ask`
+    calls a function that imports torch.
+    """
+    keys = {num: _share_key(s) for num, s in settings.items()}
+    num_alike = Counter(keys.values())
+    first = {key: num for num, key in reversed(keys.items()) if key is not None and num_alike[key] > 1}
+    answers = ask(_draw_nothing, [settings[num] for num in first.values()]) if first else []
+    certain = {key for key, draws_nothing in zip(first, answers, strict=True) if draws_nothing}
+    return {num: key if key in certain else None for num, key in keys.items()}
+
+
+def _share_key(settings: TrainSettings) -> str | None:
+    """The same for runs that differ in `trainer.max_epochs` alone and train alike, if their layers let them.
 
     None where that is not certain: early stopping, callbacks of the user's own, a schedule that is told the fit's
-    length, a fit that ends by steps or does not save its end, layers that draw numbers the engine does not know.
+    length, a fit that ends by steps or does not save its end.
     """
     callbacks = [c for c in settings.callbacks.values() if c is not None]
     last = settings.callbacks.get("last_checkpoint")
@@ -53,7 +70,6 @@ def share_key(settings: TrainSettings) -> str | None:
         or settings.trainer.max_steps != -1
         or settings.trainer.devices > 1
         or settings.trainer.accumulate_grad_batches > 1
-        or not _draws_nothing(settings)
     ):
         return None
     plain = settings.model_dump(by_alias=True)
@@ -61,24 +77,23 @@ def share_key(settings: TrainSettings) -> str | None:
     return repr(plain)  # a schedule that interpolates max_epochs (cosine's T_max) makes the keys differ
 
 
-def _draws_nothing(settings: TrainSettings) -> bool:
-    """Whether the network is made of layers whose random numbers are counted by step, not drawn in sequence."""
+def _draw_nothing(settings: Sequence[TrainSettings]) -> list[bool]:
+    """Whether each network is made of layers whose random numbers are counted by step, not drawn in sequence."""
     from jsc.assembly import build_network, jets_of, plan_of
     from jsc.engine import CannotLower
     from jsc.plugins import import_plugins
 
-    key = repr((settings.model, settings.dataset, settings.plugins))
-    if key not in _known_to_draw_nothing:  # of a thousand jobs most have the same network
-        import_plugins(settings.plugins)
-        try:
-            plan_of(settings.model, build_network(settings.model, jets_of(settings.dataset)))
-            _known_to_draw_nothing[key] = True
-        except CannotLower:
-            _known_to_draw_nothing[key] = False
-    return _known_to_draw_nothing[key]
-
-
-_known_to_draw_nothing: dict[str, bool] = {}
+    known: dict[str, bool] = {}
+    keys = [repr((s.model, s.dataset, s.plugins)) for s in settings]  # of a thousand runs most have the same network
+    for key, s in zip(keys, settings, strict=True):
+        if key not in known:
+            import_plugins(s.plugins)
+            try:
+                plan_of(s.model, build_network(s.model, jets_of(s.dataset)))
+                known[key] = True
+            except CannotLower:
+                known[key] = False
+    return [known[key] for key in keys]
 
 
 def shorter_run(folders: Sequence[Path], max_epochs: int) -> Path | None:

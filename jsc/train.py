@@ -7,7 +7,8 @@ python -m jsc.train resume=PATH [key=value]                a run folder, or a ch
 import logging
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from multiprocessing import get_context
 from pathlib import Path
 
 from hydra.conf import HydraConf
@@ -17,7 +18,7 @@ from omegaconf import DictConfig
 
 from jsc import console
 from jsc.command import CommandError, JobFailed, check, default_settings, explained_errors, run_hydra
-from jsc.imports import lean_imports
+from jsc.imports import call_elsewhere, lean_imports
 from jsc.resume import check_unchanged, resumed_overrides
 from jsc.settings import TrainSettings
 from jsc.sweep import resumed_words, swept_keys
@@ -60,19 +61,34 @@ def command_of(overrides: Sequence[str]) -> str:
     return shlex.join(["python", "-m", "jsc.train", *overrides])
 
 
-def check_job(config: DictConfig) -> None:
-    """Find what is wrong with a job before it has a folder."""
-    settings = check(config, TrainSettings)
-    if is_multirun(sys.argv) and not config.sweep.dry_run:
-        launcher = get_class(config.hydra.launcher._target_)
-        getattr(launcher, "get_ready", lambda: None)()
+def check_jobs(configs: Iterable[DictConfig]) -> None:
+    """Find what is wrong with a run, or with a sweep's jobs, before there is a folder.
+
+    A launcher may offer `get_ready`, which is called before the jobs are checked, for that takes as long as getting
+    ready to run them. If it says so, nothing that they need is imported here.
+    """
+    settings, needs_torch = [], True
+    for config in configs:
+        settings.append(check(config, TrainSettings))
+        check_launcher(config)
+        check_search(config)
+        if config.resume is not None:
+            check_unchanged(config, Path(config.resume))
+        if len(settings) == 1 and is_multirun(sys.argv) and not config.sweep.dry_run:
+            launcher = get_class(config.hydra.launcher._target_)
+            needs_torch = not getattr(launcher, "get_ready", lambda: False)()
+    if needs_torch:
+        rehearse_all(settings)
+    else:
+        call_elsewhere(get_context("fork"), rehearse_all, settings)
+
+
+def rehearse_all(settings: Sequence[TrainSettings]) -> None:
+    """Raises what `jsc.assembly.rehearse` does for the first of these that cannot be built."""
     with lean_imports():
         from jsc.assembly import rehearse  # loads torch, which takes seconds: a misspelt word is answered before that
-    rehearse(settings)
-    if config.resume is not None:
-        check_unchanged(config, Path(config.resume))
-    check_launcher(config)
-    check_search(config)
+    for one in settings:
+        rehearse(one)
 
 
 def check_search(config: DictConfig) -> None:
@@ -114,7 +130,7 @@ def entry() -> None:
             sys.argv[1:] = resumed_words(Path(sweep_resume), [w for w in words if not w.startswith("sweep.resume=")])
         elif "sweep.dry_run=true" in words and not is_multirun(words):
             raise CommandError("sweep.dry_run=true shows the jobs of a sweep: add -m and values to sweep over")
-    run_hydra(main, "train", check_job=check_job)
+    run_hydra(main, "train", check_jobs=check_jobs)
 
 
 if __name__ == "__main__":

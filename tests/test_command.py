@@ -2,6 +2,7 @@ import argparse
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -136,12 +137,12 @@ def test_runs_of_one_instant_have_names_of_their_own() -> None:
 
 
 def test_ctrl_c_while_the_command_is_checked_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    def check_job(config: DictConfig) -> None:
+    def check_jobs(configs: Iterable[DictConfig]) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(sys, "argv", ["jsc.train"])
     with pytest.raises(SystemExit) as ended:
-        run_hydra(pytest.fail, "train", check_job=check_job)
+        run_hydra(pytest.fail, "train", check_jobs=check_jobs)
     assert ended.value.code == INTERRUPTED
 
 

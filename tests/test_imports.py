@@ -28,3 +28,42 @@ permutation_invariant_training(torch.rand(2, 4, 9), torch.rand(2, 4, 9), signal_
 
 def test_workers_load_no_plots_and_torchmetrics_still_has_all_of_its_own() -> None:
     subprocess.run([sys.executable, "-c", IMPORT + USE], check=True, timeout=300)
+
+
+ELSEWHERE = """
+import os, sys
+from multiprocessing import get_context
+from jsc.imports import call_elsewhere
+
+class Unsendable(Exception):
+    def __init__(self, one, other):
+        super().__init__(one)
+
+def answer(how, here):
+    if how == "raise":
+        raise ValueError("no")
+    if how == "raise unsendable":
+        raise Unsendable("no", "really")
+    if how == "die" and os.getpid() != here:
+        os._exit(3)
+    return os.getpid()
+
+def ask(how):
+    return call_elsewhere(get_context("fork"), answer, how, os.getpid())
+
+assert ask("answer") != os.getpid()
+assert ask("die") == os.getpid()
+for how, kind in (("raise", ValueError), ("raise unsendable", Unsendable)):
+    try:
+        ask(how)
+    except kind as error:
+        assert str(error) == "no"
+    else:
+        raise AssertionError(how)
+sys.modules["torch"] = None  # as if it were imported
+assert ask("answer") == os.getpid()
+"""
+
+
+def test_what_needs_torch_is_called_elsewhere_and_here_if_that_fails() -> None:
+    subprocess.run([sys.executable, "-c", ELSEWHERE], check=True, timeout=60)

@@ -1,24 +1,58 @@
+from collections.abc import Callable
+from typing import TypeVar
+
 import pytest
 
-from jsc.prefix import share_key
+import jsc.assembly
+from jsc.engine import CannotLower
+from jsc.prefix import share_keys
 from tests.conftest import settings_of
+
+Answer = TypeVar("Answer")
+
+
+def call(function: Callable[..., Answer], *arguments: object) -> Answer:
+    return function(*arguments)
+
+
+def keys_of(*runs: list[str]) -> list[str | None]:
+    return list(share_keys({num: settings_of(*words) for num, words in enumerate(runs)}, call).values())
+
+
+def of_two_lengths(*words: str) -> list[str | None]:
+    return keys_of([*words, "trainer.max_epochs=1"], [*words, "trainer.max_epochs=50"])
 
 
 @pytest.mark.parametrize("words", [[], ["model=jsc_trt"], ["scheduler=step"], ["scheduler=plateau"], ["engine=torch"]])
 def test_runs_of_other_lengths_share(words: list[str]) -> None:
-    keys = {share_key(settings_of(*words, f"trainer.max_epochs={n}")) for n in (1, 50)}
-    assert len(keys) == 1
+    keys = of_two_lengths(*words)
+    assert len(set(keys)) == 1
     assert None not in keys
 
 
 @pytest.mark.parametrize("word", ["seed=1", "optimizer.lr=0.5", "model=jsc_s", "dataset.batch_size=64", "engine=torch"])
 def test_runs_that_differ_in_anything_else_do_not(word: str) -> None:
-    assert share_key(settings_of(word)) != share_key(settings_of())
+    lengths = [f"trainer.max_epochs={n}" for n in (1, 50)]
+    keys = keys_of(*([length] for length in lengths), *([word, length] for length in lengths))
+    assert keys[0] == keys[1] != keys[2] == keys[3]
+    assert None not in keys
+
+
+def test_runs_alone_have_no_key_and_nothing_is_asked() -> None:
+    settings = {3: settings_of(), 5: settings_of("seed=1", "trainer.max_epochs=50")}
+    assert share_keys(settings, lambda *_: pytest.fail("asked")) == {3: None, 5: None}
+
+
+def test_layers_that_draw_their_own_numbers_keep_runs_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cannot(*_: object) -> None:
+        raise CannotLower("RReLU")
+
+    monkeypatch.setattr(jsc.assembly, "plan_of", cannot)
+    assert of_two_lengths() == [None, None]
 
 
 def test_a_schedule_that_is_told_the_length_keeps_runs_apart() -> None:
-    lengths = (share_key(settings_of("scheduler=cosine", f"trainer.max_epochs={n}")) for n in (1, 50))
-    assert len(set(lengths)) == 2
+    assert of_two_lengths("scheduler=cosine") == [None, None]
 
 
 @pytest.mark.parametrize(
@@ -38,4 +72,4 @@ def test_a_schedule_that_is_told_the_length_keeps_runs_apart() -> None:
     ],
 )
 def test_where_it_is_not_certain_nothing_is_shared(words: list[str]) -> None:
-    assert share_key(settings_of(*words)) is None
+    assert of_two_lengths(*words) == [None, None]

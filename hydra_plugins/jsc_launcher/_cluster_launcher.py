@@ -36,8 +36,9 @@ class ClusterLauncher(JscLauncher):
     max_running_tasks: int | None = None
 
     @staticmethod
-    def get_ready() -> None:
-        """The workers are elsewhere."""
+    def get_ready() -> bool:
+        """The workers are elsewhere, and so is the process that has torch."""
+        return False
 
     def __init__(self, conf: ClusterConf) -> None:
         super().__init__(conf.num_workers, conf.on_failure, conf.num_retries, conf.share_prefixes)

@@ -2,23 +2,19 @@
 
 import os
 import signal
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from multiprocessing import connection, forkserver, get_context
+from multiprocessing import connection
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 
 import cloudpickle
 from hydra.core.utils import JobReturn
 
+from hydra_plugins.jsc_launcher._server import context_of, ignored_signals, may_have_gpus
 from hydra_plugins.jsc_launcher._worker import Assignment, Outcome, work
-
-GPU_DEVICES = tuple(map(Path, ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")))  # of NVIDIA, of AMD, of Linux in Windows
 
 Slot = int  # a worker's place; a dead worker's replacement takes its place and its GPU
 
@@ -46,7 +42,7 @@ class Crew:
     """At most `num_workers` processes. `setup`: the pickled task function, context and state of Hydra's.
 
     `gpus`: the GPUs (CUDA_VISIBLE_DEVICES) that are dealt out over the workers; empty: none are. `may_fork`: they are
-    forks of one process, which imports torch once for all of them; a fork cannot use a GPU.
+    forks of one process, which imports torch once for all of them.
     """
 
     num_workers: int
@@ -75,11 +71,11 @@ class Crew:
             worker.pipe.send_bytes(cloudpickle.dumps(assignment))
 
     def _new_worker(self, slot: Slot) -> _Worker:
-        context = _context(may_fork=self.may_fork)
+        context = context_of(may_fork=self.may_fork)
         ours, theirs = context.Pipe()
         # Not a daemon: a job may start processes of its own (trainer=ddp). It ends when the pipe closes.
         process = context.Process(target=work, args=(theirs,), name=f"jsc-worker-{slot}")
-        with _ignored_signals():
+        with ignored_signals():
             process.start()
         theirs.close()
         with suppress(ConnectionError):
@@ -131,11 +127,6 @@ def gpu_of(slot: Slot, gpus: Sequence[str]) -> dict[str, str]:
     return {"CUDA_VISIBLE_DEVICES": gpus[slot % len(gpus)]} if gpus else {}
 
 
-def may_have_gpus() -> bool:
-    """False if there is surely none, which is known without torch and the seconds that its import takes."""
-    return sys.platform != "linux" or any(path.exists() for path in GPU_DEVICES)
-
-
 def visible_gpus() -> list[str]:
     """As CUDA_VISIBLE_DEVICES names them; none where there are none."""
     if not may_have_gpus():
@@ -153,29 +144,3 @@ def _death(process: BaseProcess) -> str:
         name = signal.Signals(-code).name
         return f"its process was killed by {name}" + (" (out of memory?)" if -code == signal.SIGKILL else "")
     return f"its process ended with exit code {code}"
-
-
-def _context(*, may_fork: bool) -> ForkServerContext | SpawnContext:
-    if not may_fork or sys.platform != "linux":  # elsewhere the system's own libraries do not stand a fork
-        return get_context("spawn")
-    start_fork_server()
-    return get_context("forkserver")
-
-
-def start_fork_server() -> None:
-    """Start the process that workers are forks of, unless it runs; it imports torch while this one goes on."""
-    forkserver.set_forkserver_preload(["hydra_plugins.jsc_launcher._preload"])
-    with _ignored_signals():
-        forkserver.ensure_running()
-
-
-@contextmanager
-def _ignored_signals() -> Iterator[None]:
-    """Processes started here ignore Ctrl-C from their first moment, and what Slurm sends before a time limit."""
-    numbers = (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from hydra_plugins.jsc_launcher._display import duration
 from hydra_plugins.jsc_launcher._groups import Layout, epoch_kind, epochs_to_train, split
+from hydra_plugins.jsc_launcher._server import ask
 from jsc import console
-from jsc.prefix import share_key
+from jsc.prefix import share_keys
 from jsc.results import read_metrics
 from jsc.settings import TrainSettings
 from jsc.sweep import Job, check_folders
@@ -25,7 +26,7 @@ def dry_run(folder: Path, jobs: Sequence[Job], settings: Mapping[int, TrainSetti
     """Print the plan and leave nothing behind."""
     check_folders(jobs)
     layout = launcher.layout()
-    keys = {num: share_key(s) if launcher.share_prefixes else None for num, s in settings.items()}
+    keys = share_keys(settings, ask) if launcher.share_prefixes else dict.fromkeys(settings)
     epochs = epochs_to_train(settings, keys)
     seconds = {num: epoch_seconds(s) * epochs[num] for num, s in settings.items()}
     waiting = [job.num for job in jobs if not job.is_finished()]

@@ -18,10 +18,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from hydra_plugins.jsc_launcher._display import Display
 from hydra_plugins.jsc_launcher._runner import End, PackedConfig, Work
+from hydra_plugins.jsc_launcher._server import ask
 from hydra_plugins.jsc_launcher._shift import Shift, open_shift
 from jsc import console
 from jsc.command import check
-from jsc.prefix import share_key
+from jsc.prefix import share_keys
 from jsc.settings import TrainSettings
 from jsc.sweep import FINISHED, Job, Sweep
 from jsc.train import command_of
@@ -137,7 +138,7 @@ class _Launch:
             jobs=self.jobs,
             configs=self.configs,
             settings=self.settings,
-            share_keys={n: share_key(s) for n, s in self.settings.items()} if launcher.share_prefixes else {},
+            share_keys=share_keys(self.settings, ask) if launcher.share_prefixes else {},
             settled=self.shift.settled,
             setup=self._setup(),
             num_workers=launcher.layout().num_workers,

@@ -17,6 +17,7 @@ from hydra.core.utils import JobReturn, JobStatus
 
 from hydra_plugins.jsc_launcher._crew import Crew, Ended, visible_gpus
 from hydra_plugins.jsc_launcher._groups import Layout
+from hydra_plugins.jsc_launcher._server import ask
 from hydra_plugins.jsc_launcher._tasks import TASK_FOLDER, TaskFolder
 from hydra_plugins.jsc_launcher._worker import Assignment
 from jsc.command import JobFailed
@@ -240,19 +241,20 @@ class Runner:
             with self.work.log_file(job).open("a") as file:
                 file.write(f"The run failed: {message}\n")
         if self.work.is_training and (result is None or result.status != "failed"):
-            self._record_failure(job, message, ended.seconds)
+            ask(_record_failure, job, self.work.settings[job.num], message, ended.seconds)
         told = JobFailed(f"job {job.num} ({job.folder.name}): {message}")
         returned = ended.job_return or self.work.job_return(job, JobStatus.FAILED, told)
         if isinstance(returned._return_value, JobFailed):
             returned.return_value = told
         return End("failed", returned, message, ended.seconds)
 
-    def _record_failure(self, job: Job, message: str, seconds: float) -> None:
-        """The result.json that a job could not write itself."""
-        from jsc.training import Run
 
-        run = Run(self.work.settings[job.num], job.folder, job.command, clock=time.perf_counter() - seconds)
-        write_record(job.folder / RESULT_FILE, run.record("failed", message))
+def _record_failure(job: Job, settings: TrainSettings, message: str, seconds: float) -> None:
+    """The result.json that a job could not write itself."""
+    from jsc.training import Run
+
+    run = Run(settings, job.folder, job.command, clock=time.perf_counter() - seconds)
+    write_record(job.folder / RESULT_FILE, run.record("failed", message))
 
 
 class Place(Protocol):

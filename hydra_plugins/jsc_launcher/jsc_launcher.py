@@ -53,12 +53,17 @@ class JscLauncher(Launcher):
         self.shift: Shift | None = None  # and keep the workers from one to the next
 
     @staticmethod
-    def get_ready() -> None:
-        """Called before a sweep's jobs are checked, which takes as long as getting ready to run them."""
-        from hydra_plugins.jsc_launcher._crew import may_have_gpus, start_fork_server
+    def get_ready() -> bool:
+        """Called before a sweep's jobs are checked, which takes as long as getting ready to run them.
 
-        if not may_have_gpus():
-            start_fork_server()
+        Returns whether the sweep's own process can do without torch.
+        """
+        from hydra_plugins.jsc_launcher._server import may_have_gpus, start_fork_server
+
+        if may_have_gpus():
+            return False
+        start_fork_server()
+        return True
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Raises CommandError on a setting out of its range."""

@@ -326,3 +326,35 @@ def test_a_plan_holds_every_jobs_settings(sweep_command: SweepCommand, tmp_path:
     assert float(rows[0]["group_val_loss_mean"]) == pytest.approx(sum(losses) / 2)
     assert all(row["command"].startswith("python -m jsc.train ") for row in rows)
     assert all("sweep.name" not in row["command"] for row in rows)
+
+
+COLD = """
+import sys
+if __name__ == "__main__":
+    from jsc import train
+    try:
+        train.entry()
+    finally:
+        print("imported:", *sorted({"torch", "pytorch_lightning", "jsc.training"} & sys.modules.keys()))
+"""
+
+
+def test_a_sweeps_own_process_does_without_torch(trap: list[str], tmp_path: Path) -> None:
+    """Its jobs are checked, what they share is found out, and a dead worker's record is written elsewhere."""
+    (tmp_path / "cold.py").write_text(COLD)
+
+    def sweep(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "cold.py", "-m", *trap, *words, "hydra.launcher.num_workers=1"]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False)
+
+    refused = sweep("loss.class_weights=null,[1]", "hydra.sweep.dir=refused")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("loss.class_weights=[1.0]: give 5 weights")
+    assert not (tmp_path / "refused").exists()
+    ended = sweep("trainer.max_epochs=1,2", "+model.options.how=none,SIGKILL", "hydra.sweep.dir=s")
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    results = [read_result(next((tmp_path / "s").glob(f"{i}_*"))) for i in range(4)]
+    assert [result.status for result in results] == ["completed", "failed", "completed", "failed"]
+    assert results[1].error == "its process was killed by SIGKILL (out of memory?)"
+    for process in (refused, ended):
+        assert "imported:\n" in process.stdout
