@@ -40,14 +40,26 @@ def class_scores(
     ]
 
 
-def area_under_roc(scores_N: npt.NDArray[Any], is_positive_N: npt.NDArray[np.bool_]) -> float | None:
-    """How often a positive scores above a negative, ties counted half: Mann and Whitney's U; None without both."""
-    positives, negatives = np.sort(scores_N[is_positive_N]), np.sort(scores_N[~is_positive_N])
-    num_pairs = len(positives) * len(negatives)
+def area_under_roc(scores_N: npt.NDArray[np.float32], is_positive_N: npt.NDArray[np.bool_]) -> float | None:
+    """How often a positive scores above a negative, ties counted half: Mann and Whitney's U; None without both.
+
+    Scores must not be negative: then they are ordered as their bits are, and one sort of integers that bear a jet's
+    score, and in the lowest bit which kind it is, takes a third of the time of sorting both kinds.
+    """
+    num_positives = int(is_positive_N.sum())
+    num_pairs = num_positives * (len(scores_N) - num_positives)
     if not num_pairs or not np.isfinite(scores_N).all():
         return None
-    won, won_or_tied = (int(np.searchsorted(negatives, positives, side).sum()) for side in ("left", "right"))
+    bits_N = scores_N.view(np.uint32) << np.uint32(1)
+    won_or_tied = _pairs_in_order(bits_N | is_positive_N, positive=1)
+    won = _pairs_in_order(bits_N | ~is_positive_N, positive=0)
     return (won + won_or_tied) / (2 * num_pairs)
+
+
+def _pairs_in_order(keys_N: npt.NDArray[Any], *, positive: int) -> int:
+    """In how many pairs the negative's key comes first; `positive`: the lowest bit of a positive's."""
+    places_P = np.flatnonzero((np.sort(keys_N) & 1) == positive)
+    return int(places_P.sum()) - len(places_P) * (len(places_P) - 1) // 2
 
 
 def _ratio(part: Tensor, whole: Tensor) -> float | None:

@@ -51,7 +51,7 @@ PACKAGES = ("torch", "pytorch-lightning", "hydra-core")
 
 @dataclass
 class Run:
-    """What is known of a run so far; `record` may be called at any moment."""
+    """What is known of a run so far; `record` may be called before its fit and after it."""
 
     settings: TrainSettings
     folder: Path
@@ -79,24 +79,27 @@ class Run:
     def last_checkpoint(self) -> Path:
         return self.folder / CHECKPOINT_FOLDER / LAST_CHECKPOINT
 
+    @cached_property
     def epochs(self) -> list[EpochMetrics]:
-        return read_metrics(self.folder) if (self.folder / METRICS_FILE).is_file() else []
+        """Those recorded so far; to be asked for when the fit has ended."""
+        return epochs_in(self.folder)
 
     @cached_property
     def best(self) -> StoredModel | None:
         """What best.ckpt holds; to be asked for when the fit has ended."""
         return read_checkpoint(self.best_checkpoint) if self.best_checkpoint.is_file() else None
 
+    @property
     def best_epoch(self) -> EpochMetrics | None:
         """The one that best.ckpt is of; None without one, or if its validation loss is no number."""
         epoch = None if self.best is None else self.best.epoch
-        rows = [e for e in self.epochs() if e.epoch == epoch and e.val_loss is not None and math.isfinite(e.val_loss)]
+        rows = [e for e in self.epochs if e.epoch == epoch and e.val_loss is not None and math.isfinite(e.val_loss)]
         return rows[0] if rows else None
 
     def record(self, status: Status, error: str | None = None) -> RunResult:
         """`result.json`; its training and validation scores are those of the best epoch, the one that is tested."""
-        settings, jets, epochs = self.settings, self.jets, self.epochs()
-        best = self.best_epoch() or (epochs[-1] if epochs else None)
+        settings, jets, epochs = self.settings, self.jets, self.epochs
+        best = self.best_epoch or (epochs[-1] if epochs else None)
         speeds = [e.jets_per_second for e in epochs if e.jets_per_second is not None]
         return RunResult(
             status=status,
@@ -140,6 +143,11 @@ class Run:
         )
 
 
+def epochs_in(folder: Path) -> list[EpochMetrics]:
+    """A run's epochs so far; none before its first."""
+    return read_metrics(folder) if (folder / METRICS_FILE).is_file() else []
+
+
 @cache
 def versions() -> dict[str, str]:
     """Of what a run's numbers depend on."""
@@ -173,7 +181,7 @@ def train(
         for logger in trainer.loggers:
             register_run(logger, hyper_parameters(settings), varied)
         status = fit(run, run.jets, run.task, trainer, resume_from)
-        if run.best_epoch() is not None:
+        if run.best_epoch is not None:
             test_best(run, run.jets, run.task, trainer.loggers, ended_well=status != "diverged")
     except KeyboardInterrupt:
         write_record(folder / RESULT_FILE, run.record("interrupted", "interrupted by its user"))
@@ -213,7 +221,7 @@ def fit(run: Run, jets: PreparedJets, task: JetClassifier, trainer: pl.Trainer, 
         seed=settings.seed,
         in_stretches=not task.automatic_optimization,
     )
-    earlier_epochs = run.epochs() if resume_from is not None else []
+    earlier_epochs = epochs_in(run.folder) if resume_from is not None else []
     started = time.perf_counter()
     try:
         trainer.fit(task, datamodule=data, ckpt_path=resume_from, weights_only=True)
@@ -226,7 +234,7 @@ def fit(run: Run, jets: PreparedJets, task: JetClassifier, trainer: pl.Trainer, 
     checkpoint_io = trainer.strategy.checkpoint_io
     if isinstance(checkpoint_io, AtomicCheckpointIO) and checkpoint_io.best is not None:
         run.best = checkpoint_io.best  # what the file holds, which takes as long to read as an epoch takes
-    epochs = run.epochs()
+    epochs = run.epochs
     if epochs and epochs[-1].train_loss is not None and not math.isfinite(epochs[-1].train_loss):
         run.warn(
             f"The training loss became {epochs[-1].train_loss} in epoch {epochs[-1].epoch}: try a smaller optimizer.lr."
@@ -254,7 +262,7 @@ def test_best(
     )
     scores = {"test_loss_epoch": run.test.test_loss, "test_acc_epoch": run.test.test_acc}
     for logger in loggers:
-        logger.log_metrics(scores, step=run.epochs()[-1].step - 1)
+        logger.log_metrics(scores, step=run.epochs[-1].step - 1)
         if ended_well:
             register_end(logger)
         logger.finalize("success")

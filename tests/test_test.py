@@ -205,7 +205,7 @@ def test_jobs_of_one_process_read_a_data_set_once(monkeypatch: pytest.MonkeyPatc
 
 
 def test_ties_count_half_in_the_auc_and_one_class_has_none() -> None:
-    scores_N = np.random.default_rng(0).integers(0, 50, 3000) / 50
+    scores_N = (np.random.default_rng(0).integers(0, 51, 3000) / 50).astype(np.float32)
     labels_N = np.random.default_rng(1).random(3000) < 0.2
     assert area_under_roc(scores_N, labels_N) == pytest.approx(roc_auc_score(labels_N, scores_N), rel=1e-12)
     assert area_under_roc(scores_N, np.zeros(3000, bool)) is None
