@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.sweep import main as time_sweeps
+
 
 @pytest.mark.slow
 def test_the_benchmark_writes_its_table(tmp_path: Path) -> None:
@@ -25,3 +27,15 @@ def test_the_benchmark_writes_its_table(tmp_path: Path) -> None:
     assert record["timings"][-1]["times_fused"] == 1.0
     assert record["jets"] == "jets.npz"
     assert "| jsc-tiny | 64 |" in (tmp_path / "engines.md").read_text()
+
+
+@pytest.mark.slow
+def test_a_sweep_is_timed_beside_its_training(capsys: pytest.CaptureFixture[str]) -> None:
+    time_sweeps(["--jobs", "2", "--epochs", "1", "--repeats", "1"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == ["start", "jobs", "fit", "times_fit"]
+    start, jobs, fit, times_fit = (float(cell) for cell in lines[2].split())
+    assert min(start, fit) > 0
+    assert jobs > fit
+    assert times_fit > 1
+    assert lines[3].split()[:4] == lines[2].split()
