@@ -3,11 +3,12 @@
 import gc
 import importlib
 import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
+from multiprocessing.pool import ExceptionWithTraceback  # type: ignore[attr-defined]
+from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 Answer = TypeVar("Answer")
@@ -18,15 +19,37 @@ NEW_OBJECTS = 10_000  # between two looks; Python's 700 take a twentieth of a sh
 def call_elsewhere(context: BaseContext, function: Callable[..., Answer], *arguments: object) -> Answer:
     """What a function returns, or raises, in a process of this context: what it imports is not imported here.
 
-    All must be picklable. Where torch has been imported already, or that process comes to grief, it is called here.
+    Where torch has been imported already, or that process comes to grief, it is called here.
     """
-    if "torch" not in sys.modules:
-        with ProcessPoolExecutor(1, mp_context=context) as pool:
-            try:
-                return pool.submit(function, *arguments).result()
-            except BrokenProcessPool:  # it died, or raised an error that cannot be pickled
-                pass
-    return function(*arguments)
+    if "torch" in sys.modules:
+        return function(*arguments)
+    ours, theirs = context.Pipe(duplex=False)
+    process: BaseProcess = context.Process(target=_send_outcome, args=(theirs, function, arguments))  # type: ignore[attr-defined]
+    process.start()
+    theirs.close()
+    try:
+        answer, error = ours.recv()
+    except KeyboardInterrupt:
+        process.kill()
+        raise
+    except Exception:  # it died, or what it had to say cannot be pickled
+        return function(*arguments)
+    finally:
+        process.join()
+    if error is not None:
+        raise error
+    return answer  # type: ignore[no-any-return]
+
+
+def _send_outcome(pipe: Connection, function: Callable[..., object], arguments: Sequence[object]) -> None:
+    try:
+        outcome: tuple[object, object] = function(*arguments), None
+    except Exception as error:
+        outcome = None, ExceptionWithTraceback(error, error.__traceback__)
+    except KeyboardInterrupt:  # which the process that asked has received as well
+        return
+    with suppress(Exception):  # it cannot be pickled, or nobody waits for it any more
+        pipe.send(outcome)
 
 
 @contextmanager

@@ -44,6 +44,8 @@ def answer(how, here):
         raise ValueError("no")
     if how == "raise unsendable":
         raise Unsendable("no", "really")
+    if how == "return unsendable":
+        return os.getpid(), lambda: None
     if how == "die" and os.getpid() != here:
         os._exit(3)
     return os.getpid()
@@ -53,11 +55,13 @@ def ask(how):
 
 assert ask("answer") != os.getpid()
 assert ask("die") == os.getpid()
+assert ask("return unsendable")[0] == os.getpid()
 for how, kind in (("raise", ValueError), ("raise unsendable", Unsendable)):
     try:
         ask(how)
     except kind as error:
         assert str(error) == "no"
+        assert kind is Unsendable or "in answer" in str(error.__cause__)  # where it was raised
     else:
         raise AssertionError(how)
 sys.modules["torch"] = None  # as if it were imported
