@@ -1,13 +1,27 @@
 """The tables that a run shows, as text: rendered once, they go to the console and to train.log alike."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from tabulate import SEPARATING_LINE, tabulate
 
 from jsc.results import RunResult, TestResult
 
+Item = TypeVar("Item")
+
 WIDTH = 120
+SECONDS_OF_SILENCE = 3.0
+
+
+def counted(items: Iterable[Item], words: str, say: Callable[[str], None]) -> Iterator[Item]:
+    """The items; where they take long, it is said now and then how many are done: `words` with `{}` for the number."""
+    said = time.monotonic()
+    for number, item in enumerate(items):
+        if number and time.monotonic() - said > SECONDS_OF_SILENCE:
+            said = time.monotonic()
+            say(words.format(f"{number:,}"))
+        yield item
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

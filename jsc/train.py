@@ -68,7 +68,7 @@ def check_jobs(configs: Iterable[DictConfig]) -> None:
     ready to run them. If it says so, nothing that they need is imported here.
     """
     settings, needs_torch = [], True
-    for config in configs:
+    for config in console.counted(configs, "{} jobs read", _say):
         settings.append(check(config, TrainSettings))
         check_launcher(config)
         check_search(config)
@@ -87,8 +87,12 @@ def rehearse_all(settings: Sequence[TrainSettings]) -> None:
     """Raises what `jsc.assembly.rehearse` does for the first of these that cannot be built."""
     with lean_imports():
         from jsc.assembly import rehearse  # loads torch, which takes seconds: a misspelt word is answered before that
-    for one in settings:
+    for one in console.counted(settings, f"{{}} of {len(settings):,} jobs checked", _say):
         rehearse(one)
+
+
+def _say(words: str) -> None:
+    print(words, file=sys.stderr, flush=True)  # no log is set up yet
 
 
 def check_search(config: DictConfig) -> None:

@@ -45,7 +45,8 @@ def launch(launcher: "JscLauncher", job_overrides: Sequence[Sequence[str]], init
     is_training = launcher.task_function is train_main
     pack = pickle.dumps if is_training else cloudpickle.dumps  # which takes longer, and knows a user's own classes
     jobs, configs, settings = [], {}, {}
-    for num, overrides in enumerate(job_overrides, start=initial_job_idx):
+    progress = f"{{}} of {len(job_overrides):,} jobs prepared"
+    for num, overrides in enumerate(console.counted(job_overrides, progress, log.info), start=initial_job_idx):
         config = _job_config(launcher, overrides, num)
         if is_training:
             config.resume = None  # what a job goes on from is known when it starts
