@@ -5,6 +5,7 @@ made. With HYDRA_FULL_ERROR=1 the traceback is shown as well.
 """
 
 import argparse
+import atexit
 import contextlib
 import gc
 import os
@@ -68,6 +69,7 @@ def run_hydra(
     `check_jobs` is called beforehand with the jobs' configurations, for its errors; they exit with code 2. A job whose
     `main` raises makes the exit code 1.
     """
+    atexit.register(_skip_last_collections)
     sys.argv[1:] = [a if a.startswith("-") else quote_path(a) for a in sys.argv[1:]]
     arguments = get_args_parser().parse_args()
     hydra_main = hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name=config_name)(main)
@@ -88,8 +90,6 @@ def run_hydra(
     except Exception:
         traceback.print_exc()
         sys.exit(FAILED)
-    finally:
-        _skip_last_collections()
     sys.exit(DONE)
 
 

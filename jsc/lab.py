@@ -106,7 +106,7 @@ def sweep_words(question: str, lab: LabSettings, further: Sequence[str]) -> list
 
 
 def run_sweep(words: Sequence[str]) -> int:
-    """The exit code of `python -m jsc.train WORDS`, run in this process, which loads torch once."""
+    """The exit code of `python -m jsc.train WORDS`, run in this process: the workers of all sweeps are forks of one."""
     sys.argv[1:] = words
     try:
         run_hydra(train.main, "train", check_jobs=train.check_jobs)

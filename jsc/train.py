@@ -7,8 +7,7 @@ python -m jsc.train resume=PATH [key=value]                a run folder, or a ch
 import logging
 import shlex
 import sys
-from collections.abc import Iterable, Sequence
-from multiprocessing import get_context
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from hydra.conf import HydraConf
@@ -18,7 +17,7 @@ from omegaconf import DictConfig
 
 from jsc import console
 from jsc.command import CommandError, JobFailed, check, default_settings, explained_errors, run_hydra
-from jsc.imports import call_elsewhere, lean_imports
+from jsc.imports import lean_imports
 from jsc.resume import check_unchanged, resumed_overrides
 from jsc.settings import TrainSettings
 from jsc.sweep import resumed_words, swept_keys
@@ -65,9 +64,10 @@ def check_jobs(configs: Iterable[DictConfig]) -> None:
     """Find what is wrong with a run, or with a sweep's jobs, before there is a folder.
 
     A launcher may offer `get_ready`, which is called before the jobs are checked, for that takes as long as getting
-    ready to run them. If it says so, nothing that they need is imported here.
+    ready to run them. What it returns, if anything, calls what imports torch in another process.
     """
-    settings, needs_torch = [], True
+    settings: list[TrainSettings] = []
+    call: Callable[..., None] | None = None
     for config in console.counted(configs, "{} jobs read", _say):
         settings.append(check(config, TrainSettings))
         check_launcher(config)
@@ -76,11 +76,11 @@ def check_jobs(configs: Iterable[DictConfig]) -> None:
             check_unchanged(config, Path(config.resume))
         if len(settings) == 1 and is_multirun(sys.argv) and not config.sweep.dry_run:
             launcher = get_class(config.hydra.launcher._target_)
-            needs_torch = not getattr(launcher, "get_ready", lambda: False)()
-    if needs_torch:
+            call = getattr(launcher, "get_ready", lambda: None)()
+    if call is None:
         rehearse_all(settings)
     else:
-        call_elsewhere(get_context("fork"), rehearse_all, settings)
+        call(rehearse_all, settings)
 
 
 def rehearse_all(settings: Sequence[TrainSettings]) -> None:

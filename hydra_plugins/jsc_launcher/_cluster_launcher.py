@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hydra_plugins.jsc_launcher._cluster import Cluster
     from hydra_plugins.jsc_launcher._groups import Layout
     from hydra_plugins.jsc_launcher._runner import Place
+    from hydra_plugins.jsc_launcher._server import Caller
 
 
 @dataclass
@@ -36,9 +37,9 @@ class ClusterLauncher(JscLauncher):
     max_running_tasks: int | None = None
 
     @staticmethod
-    def get_ready() -> bool:
+    def get_ready() -> "Caller | None":
         """The workers are elsewhere, and so is the process that has torch."""
-        return False
+        return None
 
     def __init__(self, conf: ClusterConf) -> None:
         super().__init__(conf.num_workers, conf.on_failure, conf.num_retries, conf.share_prefixes)

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 if TYPE_CHECKING:
     from hydra_plugins.jsc_launcher._groups import Layout
     from hydra_plugins.jsc_launcher._runner import Place
+    from hydra_plugins.jsc_launcher._server import Caller
     from hydra_plugins.jsc_launcher._shift import Shift
     from jsc.composer import JobComposer
     from jsc.sweep import Sweep
@@ -53,17 +54,14 @@ class JscLauncher(Launcher):
         self.shift: Shift | None = None  # and keep the workers from one to the next
 
     @staticmethod
-    def get_ready() -> bool:
+    def get_ready() -> "Caller | None":
         """Called before a sweep's jobs are checked, which takes as long as getting ready to run them.
 
-        Returns whether the sweep's own process can do without torch.
+        Returns what calls a function that imports torch, so that the sweep's own process need not; None if it must.
         """
-        from hydra_plugins.jsc_launcher._server import may_have_gpus, start_fork_server
+        from hydra_plugins.jsc_launcher._server import get_ready
 
-        if may_have_gpus():
-            return False
-        start_fork_server()
-        return True
+        return get_ready()
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Raises CommandError on a setting out of its range."""
