@@ -224,6 +224,11 @@ def values_of(override: Override) -> list[str]:
     return [f"{key}={value}" for value in override.sweep_string_iterator()]
 
 
+def key_of(override: str) -> str:
+    """`optimizer.lr` of `optimizer.lr=0.1`, `+optimizer.lr=0.1` and `~optimizer.lr`."""
+    return override.lstrip("+~").partition("=")[0]
+
+
 def quote_path(override: str) -> str:
     """Take a value that names an existing file or folder literally: run folders bear '=' and ',' in their names."""
     key, is_assignment, value = override.partition("=")

@@ -19,6 +19,7 @@ from jsc.command import (
     compose,
     compose_command,
     explained_errors,
+    key_of,
     quote_path,
     quoted,
     run_hydra,
@@ -71,11 +72,6 @@ def run_sweeps(sweeps: Mapping[str, Sequence[str]], *, out: Path) -> int:
             return code
         worst = max(worst, code)
     return worst
-
-
-def key_of(word: str) -> str:
-    """`optimizer.lr` of `optimizer.lr=0.1`."""
-    return word.lstrip("+~").partition("=")[0]
 
 
 def check_words(words: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from jsc.command import CommandError, quoted
+from jsc.command import CommandError, key_of, quoted
 from jsc.console import flat
 from jsc.results import CHECKPOINT_FOLDER, LAST_CHECKPOINT
 
@@ -48,7 +48,7 @@ def check_unchanged(config: DictConfig, checkpoint: Path) -> None:
     stored = OmegaConf.load(checkpoint.absolute().parent.parent / CONFIG_FILE)
     assert isinstance(stored, DictConfig)
     before, now = (flat(_plain(c)) for c in (stored, config))
-    named = {str(o).lstrip("+~").partition("=")[0] for o in config.hydra.overrides.task}
+    named = {key_of(str(o)) for o in config.hydra.overrides.task}
     changed = [
         f"{key} was {before.get(key)}, is {now.get(key)}"
         for key in dict.fromkeys([*before, *now])

@@ -16,7 +16,7 @@ from hydra.utils import get_class
 from omegaconf import DictConfig
 
 from jsc import console
-from jsc.command import CommandError, JobFailed, check, default_settings, explained_errors, run_hydra
+from jsc.command import CommandError, JobFailed, check, default_settings, explained_errors, key_of, run_hydra
 from jsc.imports import lean_imports
 from jsc.resume import check_unchanged, resumed_overrides
 from jsc.settings import TrainSettings
@@ -52,7 +52,7 @@ def main(config: DictConfig) -> float:
 def varied_keys(job: HydraConf) -> list[str]:
     """What the sweep of a job varies; for a run alone, what its command names."""
     swept = swept_keys(Path(job.runtime.output_dir).parent, job.sweeper.get("params") or {})
-    return swept or [word.lstrip("+~").partition("=")[0] for word in job.overrides.task]
+    return swept or [key_of(word) for word in job.overrides.task]
 
 
 def command_of(overrides: Sequence[str]) -> str:
@@ -114,7 +114,7 @@ def check_launcher(config: DictConfig) -> None:
 
 def given(words: Sequence[str], key: str) -> str | None:
     """The last value that the command line gives a key, if it is not null."""
-    values = [word.partition("=")[2].strip("'") for word in words if word.startswith(f"{key}=")]
+    values = [word.partition("=")[2].strip("'") for word in words if "=" in word and key_of(word) == key]
     return values[-1] if values and values[-1] != "null" else None
 
 
@@ -129,9 +129,9 @@ def entry() -> None:
     resume, sweep_resume = (given(words, key) for key in ("resume", "sweep.resume"))
     with explained_errors("train", []):
         if resume is not None:
-            sys.argv[1:] = resumed_overrides(Path(resume), [w for w in words if not w.startswith("resume=")])
+            sys.argv[1:] = resumed_overrides(Path(resume), [w for w in words if key_of(w) != "resume"])
         elif sweep_resume is not None:
-            sys.argv[1:] = resumed_words(Path(sweep_resume), [w for w in words if not w.startswith("sweep.resume=")])
+            sys.argv[1:] = resumed_words(Path(sweep_resume), [w for w in words if key_of(w) != "sweep.resume"])
         elif "sweep.dry_run=true" in words and not is_multirun(words):
             raise CommandError("sweep.dry_run=true shows the jobs of a sweep: add -m and values to sweep over")
     run_hydra(main, "train", check_jobs=check_jobs)

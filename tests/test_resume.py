@@ -58,9 +58,12 @@ def test_what_cannot_be_resumed_is_said(run_folder: Path, break_it, message: str
         resumed_overrides(run_folder, [])
 
 
-def test_a_resume_is_not_swept(run_folder: Path) -> None:
-    with pytest.raises(CommandError, match="cannot be swept with -m"):
-        resumed_overrides(run_folder, ["-m"])
+@pytest.mark.parametrize("word", ["resume", "+resume", "++resume"])
+def test_a_resume_is_not_swept(
+    run_folder: Path, word: str, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("jsc.train", "-m", f"{word}={run_folder}", "seed=0,1") == 2
+    assert "cannot be swept with -m" in capsys.readouterr().err
 
 
 def test_commands_from_end_to_end(command: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
