@@ -8,6 +8,7 @@ values, takes a few milliseconds.
 import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from hydra._internal.config_loader_impl import get_overrides_dirname  # there is no public name
 from hydra.core.config_loader import ConfigLoader
@@ -26,18 +27,17 @@ class Composer:
     compose: Callable[[list[str]], DictConfig]
     is_group: Callable[[str], bool]
     _composed: dict[tuple[str, ...], bytes] = field(default_factory=dict)
-    _parsed: dict[str, tuple[Override, bool]] = field(default_factory=dict)  # by word; whether it is a plain value
     _groups: dict[str, bool] = field(default_factory=dict)  # Hydra copies all it has read before it answers
 
     def __call__(self, words: Sequence[str]) -> DictConfig:
         """Raises what `compose` raises."""
-        parsed = [self._parse(word) for word in words]
-        overrides = [override for override, _ in parsed]
-        kind = tuple(str(o.get_key_element()) if is_value else str(o.input_line) for o, is_value in parsed)
+        read = [self._parse(word) for word in words]
+        overrides = [override for override, _ in read]
+        kind = tuple(str(o.get_key_element()) if is_value else str(o.input_line) for o, is_value in read)
         if kind in self._composed:
             config: DictConfig = pickle.loads(self._composed[kind])
             try:
-                _give(config, overrides, [override for override, is_value in parsed if is_value])
+                _give(config, overrides, [override for override, is_value in read if is_value])
             except OmegaConfBaseException:
                 pass  # Hydra has its own words for it
             else:
@@ -47,10 +47,9 @@ class Composer:
         return config
 
     def _parse(self, word: str) -> tuple[Override, bool]:
-        if word not in self._parsed:
-            (override,) = OverridesParser.create().parse_overrides([word])
-            self._parsed[word] = override, self._is_value(override)
-        return self._parsed[word]
+        """And whether it is a plain value."""
+        override = parsed(word)
+        return override, self._is_value(override)
 
     def _is_value(self, override: Override) -> bool:
         """Whether it gives one key of the job's one plain value."""
@@ -63,6 +62,13 @@ class Composer:
         if key not in self._groups:
             self._groups[key] = self.is_group(key)
         return not self._groups[key]
+
+
+@lru_cache(maxsize=10_000)
+def parsed(word: str) -> Override:
+    """Hydra's parser takes a millisecond, and meets a job's words more than once."""
+    (override,) = OverridesParser.create().parse_overrides([word])
+    return override
 
 
 class JobComposer:

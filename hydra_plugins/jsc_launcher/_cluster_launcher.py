@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from hydra_plugins.jsc_launcher._cluster import Cluster
     from hydra_plugins.jsc_launcher._groups import Layout
     from hydra_plugins.jsc_launcher._runner import Place
-    from hydra_plugins.jsc_launcher._server import Caller
 
 
 @dataclass
@@ -37,7 +36,7 @@ class ClusterLauncher(JscLauncher):
     max_running_tasks: int | None = None
 
     @staticmethod
-    def get_ready() -> "Caller | None":
+    def get_ready() -> "Callable[..., None] | None":
         """The workers are elsewhere, and so is the process that has torch."""
         return None
 

@@ -5,19 +5,17 @@ The sweep's own process does without torch, which takes it as long to take down 
 
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from multiprocessing import forkserver, get_context
 from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
-from typing import Any
 
 from jsc.imports import Answer, call_elsewhere
 
-Caller = Callable[..., Any]  # of a function with its arguments
-
 GPU_DEVICES = tuple(map(Path, ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")))  # of NVIDIA, of AMD, of Linux in Windows
+HEAD_START = 2.0  # seconds that another import of torch cannot catch up with
 
 
 def may_have_gpus() -> bool:
@@ -33,28 +31,26 @@ def context_of(*, may_fork: bool) -> ForkServerContext | SpawnContext:
     return get_context("forkserver")
 
 
-def start_fork_server() -> bool:
-    """Start the server, unless it runs; it imports torch while this process goes on. Returns whether it is new."""
-    global _was_started
-    is_new, _was_started = not _was_started, True
+def start_fork_server() -> None:
+    """Start the server, unless it runs; it imports torch while this process goes on."""
+    global _started_at
+    _started_at = _started_at or time.monotonic()
     forkserver.set_forkserver_preload(["hydra_plugins.jsc_launcher._preload"])
     with ignored_signals():
         forkserver.ensure_running()
-    return is_new
 
 
-_was_started = False
+_started_at = 0.0
 
 
-def get_ready() -> Caller | None:
-    """Start the server, and return what calls a function that imports torch elsewhere; None where that is to be here.
+def ask_early(function: Callable[..., Answer], *arguments: object) -> Answer:
+    """As `ask`; but if the server has only begun to import torch, a fork of this process does so beside it.
 
-    While the server imports torch for the first time, a fork of this process does so beside it: asking the server would
-    take longer.
+    Together they take no longer than the server alone, which is not asked until it has all that it shall have.
     """
-    if may_have_gpus():
-        return None
-    return partial(call_elsewhere, get_context("fork")) if start_fork_server() else ask
+    if time.monotonic() - _started_at > HEAD_START:
+        return ask(function, *arguments)
+    return call_elsewhere(get_context("fork"), function, *arguments)
 
 
 def ask(function: Callable[..., Answer], *arguments: object) -> Answer:

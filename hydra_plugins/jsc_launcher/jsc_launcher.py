@@ -15,7 +15,6 @@ from omegaconf import DictConfig
 if TYPE_CHECKING:
     from hydra_plugins.jsc_launcher._groups import Layout
     from hydra_plugins.jsc_launcher._runner import Place
-    from hydra_plugins.jsc_launcher._server import Caller
     from hydra_plugins.jsc_launcher._shift import Shift
     from jsc.composer import JobComposer
     from jsc.sweep import Sweep
@@ -54,14 +53,17 @@ class JscLauncher(Launcher):
         self.shift: Shift | None = None  # and keep the workers from one to the next
 
     @staticmethod
-    def get_ready() -> "Caller | None":
+    def get_ready() -> "Callable[..., None] | None":
         """Called before a sweep's jobs are checked, which takes as long as getting ready to run them.
 
         Returns what calls a function that imports torch, so that the sweep's own process need not; None if it must.
         """
-        from hydra_plugins.jsc_launcher._server import get_ready
+        from hydra_plugins.jsc_launcher._server import ask_early, may_have_gpus, start_fork_server
 
-        return get_ready()
+        if may_have_gpus():
+            return None
+        start_fork_server()
+        return ask_early
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Raises CommandError on a setting out of its range."""
