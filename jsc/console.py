@@ -1,5 +1,6 @@
 """The tables that a run shows, as text: rendered once, they go to the console and to train.log alike."""
 
+import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -25,36 +26,43 @@ def counted(items: Iterable[Item], words: str, say: Callable[[str], None]) -> It
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Rows of cells under a heading, no wider than WIDTH; numbers stand to the right.
+    """Rows of cells under a heading, numbers to the right; folded to WIDTH unless there are too many columns for it.
 
     By tabulate: rich takes seventeen times as long, and a run that trains for 200 ms would wait 6 for its two tables.
     """
     rows = [list(row) for row in rows]
     are_numbers = [bool(rows) and all(isinstance(row[i], (int, float)) for row in rows) for i in range(len(columns))]
-    cells = [[shown(cell) for cell in row] for row in rows]
     heading = [list(columns)] if any(columns) else []  # as tabulate's own headers they would be padded
+    cells = _folded([*heading, *([shown(cell) for cell in row] for row in rows)])
     text = tabulate(
-        [*heading, *([SEPARATING_LINE] if heading else []), *cells],
+        [*cells[: len(heading)], *([SEPARATING_LINE] if heading else []), *cells[len(heading) :]],
         tablefmt="rounded_outline",
         disable_numparse=True,
         colalign=["right" if is_number else "left" for is_number in are_numbers],
-        maxcolwidths=_max_widths([*heading, *cells]),
     )
     return f"{title}\n{text}"
 
 
-def _max_widths(rows: Sequence[Sequence[str]]) -> list[int] | None:
-    """Where cells must be folded: the widest column is narrowed until all fit. None where nothing need be."""
+def _folded(rows: list[list[str]]) -> list[list[str]]:
+    """The cells with further line breaks where a line of the table would be too long: the widest columns are narrowed.
+
+    Not by tabulate, which takes a number for one again when it folds it, `1,234` for none, and False for True.
+    """
     columns = list(zip(*rows, strict=True))
     widths = [max(len(cell) for cell in column) for column in columns]
     left = WIDTH - 3 * len(widths) - 1
     if sum(widths) <= left:
-        return None
+        return rows
     words = [max(len(word) for cell in column for word in cell.split() or [""]) for column in columns]
     for least in (words, [1] * len(words)):  # a word is broken only if that must be
         while sum(widths) > left and (wider := [i for i in range(len(widths)) if widths[i] > least[i]]):
             widths[max(wider, key=lambda i: widths[i])] -= 1
-    return widths
+    return [[_fold(cell, width) for cell, width in zip(row, widths, strict=True)] for row in rows]
+
+
+def _fold(text: str, width: int) -> str:
+    lines = (textwrap.wrap(line, max(width, 1), break_on_hyphens=False) or [""] for line in text.split("\n"))
+    return "\n".join(line for folded in lines for line in folded)
 
 
 def shown(value: object) -> str:

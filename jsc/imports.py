@@ -2,6 +2,7 @@
 
 import gc
 import importlib
+import pickle
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -25,31 +26,36 @@ def call_elsewhere(context: BaseContext, function: Callable[..., Answer], *argum
         return function(*arguments)
     ours, theirs = context.Pipe(duplex=False)
     process: BaseProcess = context.Process(target=_send_outcome, args=(theirs, function, arguments))  # type: ignore[attr-defined]
-    process.start()
-    theirs.close()
     try:
+        process.start()
+        theirs.close()
         answer, error = ours.recv()
     except KeyboardInterrupt:
-        process.kill()
+        if process.pid is not None:
+            process.kill()
         raise
-    except Exception:  # it died, or what it had to say cannot be pickled
+    except Exception:  # it did not start, or died, or what it had to say cannot be pickled
         return function(*arguments)
     finally:
-        process.join()
+        if process.pid is not None:
+            process.join()
     if error is not None:
         raise error
     return answer  # type: ignore[no-any-return]
 
 
 def _send_outcome(pipe: Connection, function: Callable[..., object], arguments: Sequence[object]) -> None:
+    answer: object = None
+    error: BaseException | None = None
     try:
-        outcome: tuple[object, object] = function(*arguments), None
-    except Exception as error:
-        outcome = None, ExceptionWithTraceback(error, error.__traceback__)
+        answer = function(*arguments)
     except KeyboardInterrupt:  # which the process that asked has received as well
         return
+    except BaseException as raised:
+        error = raised
     with suppress(Exception):  # it cannot be pickled, or nobody waits for it any more
-        pipe.send(outcome)
+        if str(pickle.loads(pickle.dumps(error))) == str(error):  # its class may make up the message anew
+            pipe.send((answer, error and ExceptionWithTraceback(error, error.__traceback__)))
 
 
 @contextmanager

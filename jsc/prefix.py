@@ -37,19 +37,51 @@ _BLIND_CALLBACKS = (
 
 
 def share_keys(
-    settings: Mapping[int, TrainSettings], ask: Callable[[Callable[..., list[bool]], list[TrainSettings]], list[bool]]
+    settings: Mapping[int, TrainSettings],
+    ask: Callable[[Callable[..., dict[str, bool]], list[TrainSettings]], dict[str, bool]],
 ) -> dict[int, str | None]:
     """For each of these runs, by number: the same key for those that train alike as far as both go; None for the rest.
 
     They differ in `trainer.max_epochs` alone, and their layers draw no numbers that the engine does not know. `ask`
-    calls a function that imports torch.
+    calls a function that imports torch, for networks that `remember` was not told of.
     """
     keys = {num: _share_key(s) for num, s in settings.items()}
     num_alike = Counter(keys.values())
-    first = {key: num for num, key in reversed(keys.items()) if key is not None and num_alike[key] > 1}
-    answers = ask(_draw_nothing, [settings[num] for num in first.values()]) if first else []
-    certain = {key for key, draws_nothing in zip(first, answers, strict=True) if draws_nothing}
-    return {num: key if key in certain else None for num, key in keys.items()}
+    alike = {num: key for num, key in keys.items() if key is not None and num_alike[key] > 1}
+    unknown = [settings[num] for num in alike if _network_of(settings[num]) not in _draws_nothing]
+    if unknown:
+        remember(ask(networks_that_draw_nothing, unknown))
+    return {num: alike.get(num) if _draws_nothing.get(_network_of(s)) else None for num, s in settings.items()}
+
+
+def remember(networks: Mapping[str, bool]) -> None:
+    """What `networks_that_draw_nothing` returned in another process."""
+    _draws_nothing.update(networks)
+
+
+_draws_nothing: dict[str, bool] = {}
+
+
+def networks_that_draw_nothing(settings: Sequence[TrainSettings]) -> dict[str, bool]:
+    """Whether each network is made of layers whose random numbers are counted by step, not drawn in sequence."""
+    from jsc.assembly import build_network, jets_of, plan_of
+    from jsc.engine import CannotLower
+    from jsc.plugins import import_plugins
+
+    known: dict[str, bool] = {}
+    for s in settings:
+        if _network_of(s) not in known:  # of a thousand runs most have the same
+            import_plugins(s.plugins)
+            try:
+                plan_of(s.model, build_network(s.model, jets_of(s.dataset)))
+                known[_network_of(s)] = True
+            except CannotLower:
+                known[_network_of(s)] = False
+    return known
+
+
+def _network_of(settings: TrainSettings) -> str:
+    return repr((settings.model, settings.dataset, settings.plugins))
 
 
 def _share_key(settings: TrainSettings) -> str | None:
@@ -75,25 +107,6 @@ def _share_key(settings: TrainSettings) -> str | None:
     plain = settings.model_dump(by_alias=True)
     plain["trainer"].pop("max_epochs")
     return repr(plain)  # a schedule that interpolates max_epochs (cosine's T_max) makes the keys differ
-
-
-def _draw_nothing(settings: Sequence[TrainSettings]) -> list[bool]:
-    """Whether each network is made of layers whose random numbers are counted by step, not drawn in sequence."""
-    from jsc.assembly import build_network, jets_of, plan_of
-    from jsc.engine import CannotLower
-    from jsc.plugins import import_plugins
-
-    known: dict[str, bool] = {}
-    keys = [repr((s.model, s.dataset, s.plugins)) for s in settings]  # of a thousand runs most have the same network
-    for key, s in zip(keys, settings, strict=True):
-        if key not in known:
-            import_plugins(s.plugins)
-            try:
-                plan_of(s.model, build_network(s.model, jets_of(s.dataset)))
-                known[key] = True
-            except CannotLower:
-                known[key] = False
-    return [known[key] for key in keys]
 
 
 def shorter_run(folders: Sequence[Path], max_epochs: int) -> Path | None:

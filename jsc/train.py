@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 from jsc import console
 from jsc.command import CommandError, JobFailed, check, default_settings, explained_errors, key_of, run_hydra
 from jsc.imports import lean_imports
+from jsc.prefix import networks_that_draw_nothing, remember
 from jsc.resume import check_unchanged, resumed_overrides
 from jsc.settings import TrainSettings
 from jsc.sweep import resumed_words, swept_keys
@@ -67,7 +68,7 @@ def check_jobs(configs: Iterable[DictConfig]) -> None:
     ready to run them. What it returns, if anything, calls what imports torch in another process.
     """
     settings: list[TrainSettings] = []
-    call: Callable[..., None] | None = None
+    call: Callable[..., dict[str, bool]] | None = None
     for config in console.counted(configs, "{} jobs read", _say):
         settings.append(check(config, TrainSettings))
         check_launcher(config)
@@ -77,18 +78,16 @@ def check_jobs(configs: Iterable[DictConfig]) -> None:
         if len(settings) == 1 and is_multirun(sys.argv) and not config.sweep.dry_run:
             launcher = get_class(config.hydra.launcher._target_)
             call = getattr(launcher, "get_ready", lambda: None)()
-    if call is None:
-        rehearse_all(settings)
-    else:
-        call(rehearse_all, settings)
+    remember(rehearse_all(settings) if call is None else call(rehearse_all, settings))
 
 
-def rehearse_all(settings: Sequence[TrainSettings]) -> None:
-    """Raises what `jsc.assembly.rehearse` does for the first of these that cannot be built."""
+def rehearse_all(settings: Sequence[TrainSettings]) -> dict[str, bool]:
+    """Which networks draw nothing. Raises what `jsc.assembly.rehearse` does for the first that cannot be built."""
     with lean_imports():
         from jsc.assembly import rehearse  # loads torch, which takes seconds: a misspelt word is answered before that
     for one in console.counted(settings, f"{{}} of {len(settings):,} jobs checked", _say):
         rehearse(one)
+    return networks_that_draw_nothing(settings)
 
 
 def _say(words: str) -> None:

@@ -12,6 +12,8 @@ LONG = "/".join(["a_folder"] * 30)
         [(1, LONG, 2.5)],
         [(1, LONG, LONG)],
         [(1, "many words " * 30, LONG), (2, "x" * 500, 0.5)],
+        [(1, LONG, "1,234"), (2, LONG, "False")],
+        [(1, LONG, "two\nlines"), (2, LONG, "1e5")],
         [],
     ],
 )
@@ -23,7 +25,7 @@ def test_a_table_is_no_wider_than_the_log_and_keeps_every_character(rows: list[t
     shown = [line.split("│")[1:-1] for line in lines if line.startswith("│")]
     for column in range(3):
         text = "".join("".join(cells[column].split()) for cells in shown)
-        assert text.endswith("".join(str(row[column]).replace(" ", "") for row in rows))
+        assert text.endswith("".join("".join(str(row[column]).split()) for row in rows))
 
 
 def test_words_are_folded_between_them_where_they_can_be() -> None:

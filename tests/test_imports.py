@@ -39,12 +39,18 @@ class Unsendable(Exception):
     def __init__(self, one, other):
         super().__init__(one)
 
+class Worded(Exception):
+    def __init__(self, width):
+        super().__init__(f"{width} is wide")
+
+class NoStart(type(get_context("fork").Process())):
+    def start(self):
+        raise EOFError
+
 def answer(how, here):
-    if how == "raise":
-        raise ValueError("no")
-    if how == "raise unsendable":
-        raise Unsendable("no", "really")
-    if how == "return unsendable":
+    if isinstance(how, BaseException):
+        raise how
+    if how == "unsendable":
         return os.getpid(), lambda: None
     if how == "die" and os.getpid() != here:
         os._exit(3)
@@ -55,15 +61,19 @@ def ask(how):
 
 assert ask("answer") != os.getpid()
 assert ask("die") == os.getpid()
-assert ask("return unsendable")[0] == os.getpid()
-for how, kind in (("raise", ValueError), ("raise unsendable", Unsendable)):
+assert ask("unsendable")[0] == os.getpid()
+for raised in (ValueError("no"), Unsendable("no", "really"), Worded(8), SystemExit("no")):
     try:
-        ask(how)
-    except kind as error:
-        assert str(error) == "no"
-        assert kind is Unsendable or "in answer" in str(error.__cause__)  # where it was raised
+        ask(raised)
+    except BaseException as error:
+        assert type(error) is type(raised) and str(error) == str(raised), error
+        sent = not isinstance(raised, Unsendable | Worded)
+        assert ("in answer" in str(error.__cause__)) == sent  # where it was raised
     else:
-        raise AssertionError(how)
+        raise AssertionError(raised)
+context = get_context("fork")
+context.Process = NoStart
+assert call_elsewhere(context, os.getpid) == os.getpid()
 sys.modules["torch"] = None  # as if it were imported
 assert ask("answer") == os.getpid()
 """

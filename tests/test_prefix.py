@@ -4,8 +4,9 @@ from typing import TypeVar
 import pytest
 
 import jsc.assembly
+from jsc import prefix
 from jsc.engine import CannotLower
-from jsc.prefix import share_keys
+from jsc.prefix import networks_that_draw_nothing, remember, share_keys
 from tests.conftest import settings_of
 
 Answer = TypeVar("Answer")
@@ -41,6 +42,17 @@ def test_runs_that_differ_in_anything_else_do_not(word: str) -> None:
 def test_runs_alone_have_no_key_and_nothing_is_asked() -> None:
     settings = {3: settings_of(), 5: settings_of("seed=1", "trainer.max_epochs=50")}
     assert share_keys(settings, lambda *_: pytest.fail("asked")) == {3: None, 5: None}
+
+
+@pytest.fixture(autouse=True)
+def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prefix, "_draws_nothing", {})
+
+
+def test_what_is_known_is_not_asked() -> None:
+    runs = {n: settings_of(f"trainer.max_epochs={n}") for n in (1, 50)}
+    remember(networks_that_draw_nothing(list(runs.values())))
+    assert None not in share_keys(runs, lambda *_: pytest.fail("asked")).values()
 
 
 def test_layers_that_draw_their_own_numbers_keep_runs_apart(monkeypatch: pytest.MonkeyPatch) -> None:

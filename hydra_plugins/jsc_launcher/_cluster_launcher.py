@@ -5,7 +5,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
@@ -36,7 +36,7 @@ class ClusterLauncher(JscLauncher):
     max_running_tasks: int | None = None
 
     @staticmethod
-    def get_ready() -> "Callable[..., None] | None":
+    def get_ready() -> "Callable[..., Any] | None":
         """The workers are elsewhere, and so is the process that has torch."""
         return None
 

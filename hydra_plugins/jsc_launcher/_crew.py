@@ -36,6 +36,12 @@ class _Worker:
     key: int | None = None  # of its job
     started: float = 0.0
 
+    def signal(self, number: int) -> None:
+        """Not by the process's own methods: they take it for dead when the server that it is a fork of is."""
+        assert self.process.pid is not None
+        with suppress(ProcessLookupError):
+            os.kill(self.process.pid, number)
+
 
 @dataclass
 class Crew:
@@ -109,13 +115,13 @@ class Crew:
     def interrupt(self) -> None:
         """Ask every job to stop where it can be resumed."""
         for worker in self._workers.values():
-            worker.process.terminate()
+            worker.signal(signal.SIGTERM)
 
     def close(self, *, kill: bool) -> None:
         """End all workers: at once, or each when it has nothing left to do."""
         for worker in self._workers.values():
             if kill:
-                worker.process.kill()
+                worker.signal(signal.SIGKILL)
             worker.pipe.close()
         for worker in self._workers.values():
             worker.process.join()

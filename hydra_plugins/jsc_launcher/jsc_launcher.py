@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
@@ -53,7 +53,7 @@ class JscLauncher(Launcher):
         self.shift: Shift | None = None  # and keep the workers from one to the next
 
     @staticmethod
-    def get_ready() -> "Callable[..., None] | None":
+    def get_ready() -> "Callable[..., Any] | None":
         """Called before a sweep's jobs are checked, which takes as long as getting ready to run them.
 
         Returns what calls a function that imports torch, so that the sweep's own process need not; None if it must.

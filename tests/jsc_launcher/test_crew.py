@@ -1,6 +1,11 @@
+import signal
+import subprocess
+from multiprocessing import Pipe
+from typing import Any
+
 import pytest
 
-from hydra_plugins.jsc_launcher._crew import gpu_of
+from hydra_plugins.jsc_launcher._crew import Crew, _Worker, gpu_of
 from hydra_plugins.jsc_launcher._display import duration
 
 
@@ -16,3 +21,24 @@ def test_workers_are_dealt_out_over_the_gpus() -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(0.2, "0 s"), (59.4, "59 s"), (200, "3:20 min"), (7500, "2:05 h")])
 def test_durations_read_well(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+class TakenForDead:
+    """What multiprocessing makes of a worker that goes on when the server that it is a fork of is killed."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+
+    def terminate(self) -> None: ...
+    def kill(self) -> None: ...
+    def join(self) -> None: ...
+
+
+@pytest.mark.parametrize(("stop", "number"), [("interrupt", signal.SIGTERM), ("close", signal.SIGKILL)])
+def test_workers_are_stopped_though_their_server_is_dead(stop: str, number: int) -> None:
+    with subprocess.Popen(["sleep", "100"]) as sleeper:
+        process: Any = TakenForDead(sleeper.pid)
+        crew = Crew(1, b"", _workers={0: _Worker(process, Pipe()[0], key=7)})
+        crew.interrupt() if stop == "interrupt" else crew.close(kill=True)
+        assert sleeper.wait(10) == -number
+    crew.interrupt()  # it is gone

@@ -186,13 +186,6 @@ def test_wrong_settings_are_answered_before_a_folder_is_made(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_jobs_go_on_from_no_other_run(sweep_command: SweepCommand, tmp_path: Path) -> None:
-    assert sweep_command(*QUICK, "hydra.run.dir=other") == 0
-    resume = f"++resume={tmp_path}/other/checkpoints/last.ckpt"
-    assert sweep_command("-m", *QUICK, resume, "seed=0,1", "trainer.max_epochs=3", "hydra.sweep.dir=s") == 0
-    assert [read_result(folder).epochs_run for folder in (tmp_path / "s").glob("[01]_*")] == [3, 3]
-
-
 SCRIPT = """
 import os
 from dataclasses import dataclass
