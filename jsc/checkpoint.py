@@ -75,9 +75,16 @@ def _write(checkpoint: dict[str, Any], path: Path) -> None:
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """`best.ckpt`: that of the best score so far, of those that Lightning's callback metrics call `monitor`."""
+    """`best.ckpt`: that of the best score so far, of those that Lightning's callback metrics call `monitor`.
+
+    Raises ValueError if `mode` would keep the worst accuracy or the highest loss.
+    """
 
     def __init__(self, *, monitor: str, mode: str) -> None:
+        better = {"loss": "min", "acc": "max"}
+        expected = next((direction for name, direction in better.items() if name in monitor.split("_")), mode)
+        if mode != expected:
+            raise ValueError(f"mode={mode} keeps the worst {monitor}; give mode={expected} with it")
         super().__init__(filename="best", monitor=monitor, mode=mode, save_top_k=1, enable_version_counter=False)
 
     @cached_property

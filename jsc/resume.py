@@ -6,12 +6,29 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from jsc.command import CommandError, key_of, quoted
+from jsc.command import CommandError, plain_value, quoted
 from jsc.console import flat
-from jsc.results import CHECKPOINT_FOLDER, LAST_CHECKPOINT
+from jsc.results import CHECKPOINT_FOLDER, LAST_CHECKPOINT, METRICS_FILE, read_metrics
+from jsc.settings import SchedulerSettings, TrainSettings
 
 OVERRIDES_FILE = Path(".hydra", "overrides.yaml")
 CONFIG_FILE = Path(".hydra", "config.yaml")
+# How long a run goes on, where, and what is shown and kept of it.
+MAY_CHANGE = {
+    "callbacks",
+    "dataset.path",
+    "engine",
+    "logger",
+    "plugins",
+    "trainer.accelerator",
+    "trainer.detect_anomaly",
+    "trainer.devices",
+    "trainer.log_every_n_steps",
+    "trainer.max_epochs",
+    "trainer.max_steps",
+    "trainer.num_threads",
+    "trainer.strategy",
+}
 
 
 def resumed_overrides(path: Path, further: Sequence[str]) -> list[str]:
@@ -40,34 +57,40 @@ def resumed_overrides(path: Path, further: Sequence[str]) -> list[str]:
     return [*started_with, *further, *place]
 
 
-def check_unchanged(config: DictConfig, checkpoint: Path) -> None:
-    """Refuse to go on with settings that the run did not begin with, unless this command names them.
+def check_unchanged(config: DictConfig, settings: TrainSettings, checkpoint: Path) -> None:
+    """Refuse to go on with other settings than the run began with: its record could name one of them only.
 
-    The defaults in conf/ may have changed since. Raises CommandError, naming the differences.
+    They may be words of this command, or defaults in conf/ that have changed since. Raises CommandError, naming them.
     """
-    stored = OmegaConf.load(checkpoint.absolute().parent.parent / CONFIG_FILE)
+    folder = checkpoint.absolute().parent.parent
+    stored = OmegaConf.load(folder / CONFIG_FILE)
     assert isinstance(stored, DictConfig)
     before, now = (flat(_plain(c)) for c in (stored, config))
-    named = {key_of(str(o)) for o in config.hydra.overrides.task}
     changed = [
         f"{key} was {before.get(key)}, is {now.get(key)}"
         for key in dict.fromkeys([*before, *now])
-        if before.get(key) != now.get(key) and not named & {key, *_sections(key)} and key.partition(".")[0] != "resume"
+        if before.get(key) != now.get(key) and not {key, key.partition(".")[0]} & MAY_CHANGE
     ]
     if changed:
         raise CommandError(
-            f"resume={checkpoint}: defaults have changed since the run began: {'; '.join(changed)}. "
-            "Name the value that you want on the command line."
+            f"resume={checkpoint}: the run began with other settings: {'; '.join(changed)}. It goes on with its own, "
+            f"but for {', '.join(sorted(MAY_CHANGE))}. For others start a new run; for a default that has changed "
+            "since, name its old value"
         )
+    if checkpoint.name == LAST_CHECKPOINT and (folder / METRICS_FILE).is_file():
+        num_epochs = len(read_metrics(folder))
+        if settings.trainer.max_epochs < num_epochs:
+            raise CommandError(
+                f"resume={checkpoint}: trainer.max_epochs={settings.trainer.max_epochs}, but {num_epochs} epochs have "
+                "been run: give as many or more"
+            )
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:
+    """The settings; a schedule's as it is told them, for it may be told the fit's length."""
     unresolved = OmegaConf.to_container(config, resolve=False)
     assert isinstance(unresolved, dict)
-    return {str(key): value for key, value in unresolved.items() if key not in ("hydra", "sweep")}
-
-
-def _sections(key: str) -> list[str]:
-    """`trainer.max_epochs` -> [`trainer`]: a group chosen anew may change all its keys."""
-    parts = key.split(".")
-    return [".".join(parts[:n]) for n in range(1, len(parts))]
+    plain = {str(key): value for key, value in unresolved.items() if key not in ("hydra", "sweep", "resume")}
+    schedule = SchedulerSettings.model_validate(plain_value(config, "scheduler"))
+    length = {"length": config.trainer.max_epochs} if schedule.needs_total_steps else {}
+    return plain | {"scheduler": plain_value(config, "scheduler") | length}

@@ -16,9 +16,10 @@ from hydra.utils import get_class
 from omegaconf import DictConfig
 
 from jsc import console
-from jsc.command import CommandError, JobFailed, check, default_settings, explained_errors, key_of, run_hydra
+from jsc.command import CommandError, JobFailed, check, default_settings, explained_errors, key_of, quoted, run_hydra
 from jsc.imports import lean_imports
 from jsc.prefix import networks_that_draw_nothing, remember
+from jsc.results import METRICS_FILE, RESULT_FILE
 from jsc.resume import check_unchanged, resumed_overrides
 from jsc.settings import TrainSettings
 from jsc.sweep import resumed_words, swept_keys
@@ -40,7 +41,7 @@ def main(config: DictConfig) -> float:
         result = train(
             settings,
             folder=Path(job.runtime.output_dir),
-            command=command_of(overrides),
+            command=command_of([word for word in overrides if key_of(word) != "resume"]),
             resume_from=Path(config.resume) if config.resume is not None else None,
             varied=varied_keys(job),
         )
@@ -74,7 +75,9 @@ def check_jobs(configs: Iterable[DictConfig]) -> None:
         check_launcher(config)
         check_search(config)
         if config.resume is not None:
-            check_unchanged(config, Path(config.resume))
+            check_unchanged(config, settings[-1], Path(config.resume))
+        elif not is_multirun(sys.argv):
+            check_folder(Path(config.hydra.run.dir))
         if len(settings) == 1 and is_multirun(sys.argv) and not config.sweep.dry_run:
             launcher = get_class(config.hydra.launcher._target_)
             call = getattr(launcher, "get_ready", lambda: None)()
@@ -92,6 +95,15 @@ def rehearse_all(settings: Sequence[TrainSettings]) -> dict[str, bool]:
 
 def _say(words: str) -> None:
     print(words, file=sys.stderr, flush=True)  # no log is set up yet
+
+
+def check_folder(folder: Path) -> None:
+    """Raises CommandError if a run's folder holds another, whose records would be lost or mixed with its own."""
+    if any((folder / name).exists() for name in (RESULT_FILE, METRICS_FILE)):
+        raise CommandError(
+            f"hydra.run.dir={folder}: it holds a run already. To go on with that give resume={quoted(str(folder))}, "
+            "else another folder"
+        )
 
 
 def check_search(config: DictConfig) -> None:

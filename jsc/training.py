@@ -20,6 +20,7 @@ from jsc.assembly import build_task, build_trainer, jets_of
 from jsc.checkpoint import AtomicCheckpointIO, StoredModel, load_weights, read_checkpoint
 from jsc.datasets import PreparedJets
 from jsc.datasets.datamodule import JetDataModule
+from jsc.datasets.epoch_order import EpochOrder
 from jsc.engine import warm_up
 from jsc.hparams import hyper_parameters, register_end, register_run
 from jsc.interruption import StopOnSignal
@@ -97,7 +98,10 @@ class Run:
         return rows[0] if rows else None
 
     def record(self, status: Status, error: str | None = None) -> RunResult:
-        """`result.json`; its training and validation scores are those of the best epoch, the one that is tested."""
+        """`result.json`; its training and validation scores are those of the best epoch, the one that is tested.
+
+        If none was, they are the last epoch's. The speed is that of all epochs together.
+        """
         settings, jets, epochs = self.settings, self.jets, self.epochs
         best = self.best_epoch or (epochs[-1] if epochs else None)
         speeds = [e.jets_per_second for e in epochs if e.jets_per_second is not None]
@@ -129,10 +133,10 @@ class Run:
             test_loss=self.test.test_loss if self.test else None,
             test_acc=self.test.test_acc if self.test else None,
             never_predicted=self.test.never_predicted if self.test else [],
-            best_epoch=best.epoch if best else None,
+            best_epoch=self.best_epoch.epoch if self.best_epoch else None,
             fit_seconds=self.fit_seconds,
             total_seconds=time.perf_counter() - self.clock,
-            jets_per_second=sum(speeds) / len(speeds) if speeds else None,
+            jets_per_second=len(speeds) / sum(1 / speed for speed in speeds) if speeds else None,
             checkpoint_best=from_here(self.best_checkpoint) if self.best_checkpoint.is_file() else None,
             checkpoint_last=from_here(self.last_checkpoint) if self.last_checkpoint.is_file() else None,
             command=self.command,
@@ -183,6 +187,8 @@ def train(
         status = fit(run, run.jets, run.task, trainer, resume_from)
         if run.best_epoch is not None:
             test_best(run, run.jets, run.task, trainer.loggers, ended_well=status != "diverged")
+        elif status != "diverged":
+            run.warn("No epoch ended with a validation loss and a best.ckpt: nothing was tested.")
     except KeyboardInterrupt:
         write_record(folder / RESULT_FILE, run.record("interrupted", "interrupted by its user"))
         log.warning("Interrupted. To go on: python -m jsc.train resume='%s'", from_here(folder))
@@ -213,6 +219,7 @@ def fit(run: Run, jets: PreparedJets, task: JetClassifier, trainer: pl.Trainer, 
     log.info("engine: %s", "fused" if run.why_torch is None else f"torch ({run.why_torch})")
     if run.why_torch is None:
         warm_up(next(task.model.parameters()).dtype)  # before the clock: a second, or many
+    EpochOrder(1, seed=0).rows_N()
     if resume_from is not None:
         check_same_jets(run, jets, resume_from)
     data = JetDataModule(

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from jsc.checkpoint import AtomicCheckpointIO
+from jsc.checkpoint import AtomicCheckpointIO, BestCheckpoint
 from jsc.results import LAST_CHECKPOINT, RunResult
 
 
@@ -46,3 +46,12 @@ def test_the_last_checkpoint_is_saved_at_the_end_and_now_and_then_before(
     quick_run("trainer.max_epochs=3", f"callbacks.last_checkpoint.seconds_between={seconds}")
     assert [path.name for path in saved].count(LAST_CHECKPOINT) == num_saves
     assert saved[-1].is_file()
+
+
+@pytest.mark.parametrize(("monitor", "mode"), [("val_acc_epoch", "max"), ("val_loss_epoch", "min"), ("mine", "max")])
+def test_the_best_is_not_the_worst(monitor: str, mode: str) -> None:
+    BestCheckpoint(monitor=monitor, mode=mode)
+    if monitor != "mine":
+        other = {"max": "min", "min": "max"}[mode]
+        with pytest.raises(ValueError, match=f"mode={other} keeps the worst {monitor}; give mode={mode}"):
+            BestCheckpoint(monitor=monitor, mode=other)

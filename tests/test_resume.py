@@ -2,22 +2,29 @@ import shutil
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
+from jsc import command
 from jsc.command import CommandError, compose
 from jsc.results import read_metrics, read_result
 from jsc.resume import check_unchanged, resumed_overrides
+from jsc.settings import TrainSettings
 from tests.conftest import Command
 
 
 @pytest.fixture
 def run_folder(tmp_path: Path) -> Path:
     """What a run of two epochs leaves for `resume=`, its checkpoint empty."""
-    folder = tmp_path / "0_lr=0.01,batch_size=64"
+    return stored_run(
+        tmp_path / "0_lr=0.01,batch_size=64", "optimizer.lr=0.01", "dataset.batch_size=64", "trainer.max_epochs=2"
+    )
+
+
+def stored_run(folder: Path, *words: str) -> Path:
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "checkpoints" / "last.ckpt").touch()
     (folder / ".hydra").mkdir()
-    overrides = ["optimizer.lr=0.01", "dataset.batch_size=64", "trainer.max_epochs=2", "resume=null"]
+    overrides = [*words, "resume=null"]
     OmegaConf.save(OmegaConf.create(overrides), folder / ".hydra" / "overrides.yaml")
     config = {key: value for key, value in compose("train", overrides).items() if key != "hydra"}
     OmegaConf.save(OmegaConf.create(config), folder / ".hydra" / "config.yaml")
@@ -31,7 +38,16 @@ def test_a_folder_becomes_its_own_command(run_folder: Path) -> None:
         assert overrides[:3] == ["optimizer.lr=0.01", "dataset.batch_size=64", "trainer.max_epochs=5"]
         config = compose("train", overrides)
         assert (config.hydra.run.dir, config.resume) == (str(run_folder), str(checkpoint))
-        check_unchanged(config, checkpoint)
+        check_unchanged(config, settings_of(config), checkpoint)
+
+
+def settings_of(config: DictConfig) -> TrainSettings:
+    return command.check(config, TrainSettings)
+
+
+def check(folder: Path, *further: str) -> None:
+    config = compose("train", resumed_overrides(folder, list(further)))
+    check_unchanged(config, settings_of(config), folder / "checkpoints" / "last.ckpt")
 
 
 def test_a_default_that_has_changed_since_is_named(run_folder: Path) -> None:
@@ -39,10 +55,46 @@ def test_a_default_that_has_changed_since_is_named(run_folder: Path) -> None:
     stored = OmegaConf.load(path)
     stored.optimizer.eps = 0.5
     OmegaConf.save(stored, path)
-    checkpoint = run_folder / "checkpoints" / "last.ckpt"
     with pytest.raises(CommandError, match=r"optimizer\.eps was 0\.5, is 1e-08"):
-        check_unchanged(compose("train", resumed_overrides(run_folder, [])), checkpoint)
-    check_unchanged(compose("train", resumed_overrides(run_folder, ["optimizer.eps=1e-8"])), checkpoint)
+        check(run_folder)
+    check(run_folder, "optimizer.eps=0.5")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["optimizer.lr=0.1"], r"optimizer\.lr was 0\.01, is 0\.1\. It goes on"),
+        (["dataset.batch_size=32", "seed=5"], r"seed was 0, is 5; dataset\.batch_size was 64, is 32"),
+        (["model=jsc_medium"], r"model\.name was jsc-tiny, is jsc-medium"),
+        (["trainer.precision=64-true"], r"trainer\.precision was 32-true, is 64-true"),
+        (["scheduler=step"], r"scheduler\.name was none, is step"),
+    ],
+)
+def test_a_run_goes_on_with_its_own_settings(run_folder: Path, words: list[str], message: str) -> None:
+    with pytest.raises(CommandError, match=message):
+        check(run_folder, *words)
+
+
+@pytest.mark.parametrize("word", ["trainer=gpu", "trainer.max_epochs=9", "engine=torch", "callbacks=early_stopping"])
+def test_how_long_and_where_may_change(run_folder: Path, word: str) -> None:
+    check(run_folder, word)
+
+
+@pytest.mark.parametrize(("schedule", "key"), [("cosine", "T_max"), ("onecycle", "length")])
+def test_a_schedule_made_for_a_length_keeps_it(tmp_path: Path, schedule: str, key: str) -> None:
+    folder = stored_run(tmp_path / "run", f"scheduler={schedule}", "trainer.max_epochs=2")
+    check(folder)
+    with pytest.raises(CommandError, match=rf"scheduler\.{key} was 2, is 4"):
+        check(folder, "trainer.max_epochs=4")
+
+
+def test_a_run_is_not_cut_short(run_folder: Path) -> None:
+    rows = ["epoch,step,lr,train_loss,train_acc,val_loss,val_acc,seconds,jets_per_second"]
+    rows += [f"{epoch},{epoch + 1},0.01,1.0,0.5,1.0,0.5,1.0,1000.0" for epoch in range(2)]
+    (run_folder / "metrics.csv").write_text("\n".join(rows) + "\n")
+    check(run_folder, "trainer.max_epochs=2")
+    with pytest.raises(CommandError, match="2 epochs have been run"):
+        check(run_folder, "trainer.max_epochs=1")
 
 
 @pytest.mark.parametrize(
@@ -77,7 +129,14 @@ def test_commands_from_end_to_end(command: Command, tmp_path: Path, capfd: pytes
     assert {p.name for p in folder.iterdir()} >= {".hydra", "result.json", "metrics.csv", "checkpoints", "train.log"}
     assert read_result(folder).command == f"python -m jsc.train trainer.max_epochs=2 {quick}"
 
+    kept = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    assert command("jsc.train", f"hydra.run.dir={folder}") == 2
+    assert f"resume='{folder}'" in capfd.readouterr().err
+    assert command("jsc.train", f"resume={folder}", "model=jsc_medium") == 2
+    assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == kept
+
     assert command("jsc.train", f"resume={folder}", "trainer.max_epochs=4") == 0
+    assert read_result(folder).command == f"python -m jsc.train {quick} trainer.max_epochs=4"
     assert [row.epoch for row in read_metrics(folder)] == [0, 1, 2, 3]
     assert len(list(tmp_path.glob("outputs/runs/jsc-tiny/*"))) == 1
 

@@ -303,6 +303,20 @@ def test_a_run_without_checkpoints_is_recorded_untested(quick_run: QuickRun, tmp
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
+def test_a_run_that_is_never_validated_has_no_best_epoch(quick_run: QuickRun) -> None:
+    result = quick_run("trainer.max_epochs=2", "trainer.check_val_every_n_epoch=5")
+    assert (result.status, result.best_epoch, result.val_loss, result.test_loss) == ("completed", None, None, None)
+    assert "nothing was tested" in " ".join(result.warnings)
+    assert result.train_loss is not None
+
+
+def test_the_speed_is_that_of_all_epochs_together(quick_run: QuickRun, tmp_path: Path) -> None:
+    result = quick_run("trainer.max_epochs=3")
+    speeds = [row.jets_per_second for row in read_metrics(tmp_path / "run") if row.jets_per_second is not None]
+    seconds = [1e6 / speed for speed in speeds]  # for as many jets in each
+    assert result.jets_per_second == pytest.approx(3e6 / sum(seconds))
+
+
 def test_a_class_that_is_never_predicted_is_named(quick_run: QuickRun, caplog: pytest.LogCaptureFixture) -> None:
     result = quick_run("loss.class_weights=[1,1,1,0,1]", "model=jsc_mlp")
     assert result.never_predicted == ["z"]
