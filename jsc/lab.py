@@ -11,6 +11,7 @@ from pathlib import Path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from jsc import train
+from jsc.checks import check_jobs
 from jsc.command import (
     DONE,
     FAILED,
@@ -105,7 +106,7 @@ def run_sweep(words: Sequence[str]) -> int:
     """The exit code of `python -m jsc.train WORDS`, run in this process: the workers of all sweeps are forks of one."""
     sys.argv[1:] = words
     try:
-        run_hydra(train.main, "train", check_jobs=train.check_jobs)
+        run_hydra(train.main, "train", check_jobs=check_jobs)
     except SystemExit as ended:
         return int(ended.code or 0)
 
