@@ -24,7 +24,7 @@ from jsc.datasets.jets import DatasetError, FileSource, JetSource
 from jsc.datasets.prepared import SPLIT_SEED, TEST_FRACTION, VAL_FRACTION, PreparedJets, prepare
 from jsc.results import write_atomically
 
-FORMAT = 1  # of what lies in prepared/; raise it whenever that, or how it is made, changes
+FORMAT = 2  # of what lies in prepared/; raise it whenever that, or how it is made, changes
 ENVIRONMENT_VARIABLE = "JSC_DATA_DIR"
 
 _ARRAYS = ("x_NF", "labels_N", "rows_N")

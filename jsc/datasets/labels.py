@@ -96,15 +96,15 @@ def _in_design_order(
 
 def _as_text(label_N: npt.NDArray[Any], origin: str) -> npt.NDArray[np.str_]:
     if label_N.dtype.kind == "S":
-        return np.char.decode(label_N, "utf-8", "replace")
+        label_N = np.char.decode(label_N, "utf-8", "replace")
     if label_N.dtype.kind == "O":
-        missing = np.flatnonzero([value is None or value != value for value in label_N])
-        if len(missing):
-            raise DatasetError(
-                f"{origin}: {len(missing)} rows have no class; counted from 0 the first are "
-                f"{', '.join(map(str, missing[:NUM_EXAMPLES]))}"
-            )
-        return np.array(
-            [v.decode(errors="replace") if isinstance(v, bytes) else str(v) for v in label_N], dtype=np.str_
+        empty = ["" if value is None or value != value else value for value in label_N]  # NaN is not itself
+        texts = [v.decode(errors="replace") if isinstance(v, bytes) else str(v) for v in empty]
+        label_N = np.array(texts, dtype=np.str_)
+    missing = np.flatnonzero(np.char.strip(label_N) == "")  # in a .csv file an empty text is all there is of a hole
+    if len(missing):
+        raise DatasetError(
+            f"{origin}: {len(missing)} rows have no class; counted from 0 the first are "
+            f"{', '.join(map(str, missing[:NUM_EXAMPLES]))}"
         )
-    return label_N.astype(np.str_)
+    return label_N

@@ -184,11 +184,15 @@ def test_bad_classes_are_named(tmp_path: Path, features, labels, column, message
         jet_file(write_parquet(tmp_path / "a", with_class(features, column(labels.astype(np.int64))))).read()
 
 
-def test_a_hole_in_the_class_names_is_placed(tmp_path: Path, features, labels) -> None:
-    column = pa.array([None if row in (4, 8) else name for row, name in enumerate(NAMES[labels])])
-    pa.parquet.write_table(pa.table({"mass": features[:, 0], "class": column}), tmp_path / "a.parquet")
+@pytest.mark.parametrize(
+    ("write", "hole"),
+    [*((write, hole) for write in WRITERS for hole in ("", " ")), (write_csv, None), (write_parquet, None)],
+)
+def test_a_hole_in_the_class_names_is_placed(tmp_path: Path, features, labels, write, hole: str | None) -> None:
+    column = np.array([hole if row in (4, 8) else name for row, name in enumerate(NAMES[labels])])
+    path = write(tmp_path / "a", {"mass": features[:, 0], "class": column})
     with pytest.raises(DatasetError, match="2 rows have no class; counted from 0 the first are 4, 8"):
-        jet_file(tmp_path / "a.parquet", deduplicate=True).read()
+        jet_file(path, deduplicate=True).read()
 
 
 def test_a_misspelt_class_gets_the_nearest(tmp_path: Path, features, labels) -> None:
