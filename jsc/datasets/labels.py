@@ -75,14 +75,36 @@ def _index_numbers(
         if num_classes > 1000:  # not classes at all: do not spell them out
             raise DatasetError(f"{origin}: class numbers go up to {num_classes - 1}; classes are numbered from 0")
         declared = CLASS_NAMES if are_jets else [str(i) for i in range(num_classes)]
-    check_class_names(declared, origin=origin)
-    beyond = np.unique(number_N[number_N >= len(declared)])
-    if len(beyond):
-        raise DatasetError(
-            f"{origin}: class {', '.join(str(int(i)) for i in beyond[:NUM_EXAMPLES])} is beyond the {len(declared)} "
-            f"classes {', '.join(declared)}, numbered from 0"
-        )
+    else:
+        check_class_names(declared, origin=origin)
+    found = [int(number) for number in np.unique(number_N)]
+    check_class_names([str(number) for number in found], origin=origin)
+    _check_numbering(found, declared, origin)
     return _in_design_order(number_N.astype(np.int64), tuple(declared))
+
+
+def _check_numbering(found: Sequence[int], declared: Sequence[str], origin: str) -> None:
+    """Refuse numbers that no name can be given to, or that skip some: these are not mended by dataset.classes= alone.
+
+    A single class, and names at the end without jets, are left to the table's check.
+    """
+    beyond = [str(number) for number in found if number >= len(declared)]
+    has_gaps = len(found) > 1 and found != list(range(len(found)))
+    renumber = f"Number the {len(found)} classes of the file 0 to {len(found) - 1} in it"
+    if beyond:
+        name = f"Name all {len(found)}, in the order of their numbers, with dataset=jsc_file dataset.classes=[...]"
+        raise DatasetError(
+            f"{origin}: class {', '.join(beyond)} is beyond the {len(declared)} classes {', '.join(declared)}, "
+            f"numbered from 0. {renumber if has_gaps else name}"
+        )
+    if has_gaps:
+        absent = [name for number, name in enumerate(declared) if number not in found]
+        present = [declared[number] for number in found]
+        raise DatasetError(
+            f"{origin}: no jet is of class {', '.join(absent[:NUM_EXAMPLES])}; classes are numbered from 0, and every "
+            f"class needs jets. {renumber}, and if they are {', '.join(present)}, say so with "
+            f"dataset=jsc_file dataset.classes=[{','.join(present)}]"
+        )
 
 
 def _in_design_order(

@@ -1,4 +1,5 @@
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -173,7 +174,9 @@ def with_class(features: npt.NDArray[np.float32], column: npt.NDArray[Any]) -> A
         (lambda i: np.where(i == 3, 2, i), "no jet is of class z"),
         (lambda i: np.full(len(i), "g"), "every jet is of class g; at least two"),
         (lambda i: np.where(np.arange(len(i)) == 9, "gluon", NAMES[i]), "6 classes"),
-        (lambda i: i + 1, "class 5 is beyond the 5 classes g, q, w, z, t, numbered from 0"),
+        (lambda i: i + 1, "class 5 is beyond the 5 .* g, q, w, z, t, numbered from 0. Number the 5 .* 0 to 4 in it$"),
+        (lambda i: np.full(len(i), 2), "every jet is of class w; at least two"),
+        (lambda i: np.arange(len(i)) % 6, "6 classes .*at most 5 are allowed"),
         (lambda i: i.astype(float) - 0.5, r"200 rows have a class that is missing or not a whole number .*\d \("),
         (lambda i: np.where(np.arange(len(i)) == 9, np.nan, i), r"1 rows have a class that is missing .* 9 \(nan\)"),
         (lambda i: np.arange(len(i)) * 100, "class numbers go up to 19900"),
@@ -182,6 +185,38 @@ def with_class(features: npt.NDArray[np.float32], column: npt.NDArray[Any]) -> A
 def test_bad_classes_are_named(tmp_path: Path, features, labels, column, message: str) -> None:
     with pytest.raises(DatasetError, match=message):
         jet_file(write_parquet(tmp_path / "a", with_class(features, column(labels.astype(np.int64))))).read()
+
+
+@pytest.mark.parametrize(
+    ("numbers", "classes"),
+    [
+        ([1, 2, 3], None),
+        ([1, 2, 3, 4, 5], None),
+        ([1, 2, 3], ["a", "b", "c", "d"]),
+        ([1, 2, 3], ["1", "2", "3"]),
+        ([0, 1, 2, 3], ["a", "b", "c"]),
+        ([0, 1], ["a", "b", "c"]),
+        ([0, 1, 40], None),
+        ([0, 1, 2, 4], list(CLASS_NAMES)),
+    ],
+)
+def test_the_advice_on_class_numbers_leads_to_a_table(
+    tmp_path: Path, features, numbers: list[int], classes: list[str] | None
+) -> None:
+    rows = np.arange(len(features)) % len(numbers)
+    path = write_csv(tmp_path / "a", {"mass": features[:, 0], "class": np.array(numbers)[rows]})
+    with pytest.raises(DatasetError, match=r"every class needs jets|numbered from 0\.") as raised:
+        jet_file(path, classes=classes).read()
+    advice = str(raised.value)
+    if f"Number the {len(numbers)} classes of the file 0 to {len(numbers) - 1} in it" in advice:
+        path = write_csv(tmp_path / "a", {"mass": features[:, 0], "class": rows})
+    elif f"Name all {len(numbers)}" in advice:
+        classes = [f"class {number}" for number in numbers]
+    if named := re.search(r"dataset\.classes=\[(\w.*)\]", advice):
+        classes = named[1].split(",")
+    table = jet_file(path, classes=classes).read()
+    assert len(table.class_names) == len(numbers)
+    np.testing.assert_array_equal(table.labels_N, rows)
 
 
 @pytest.mark.parametrize(
