@@ -199,6 +199,14 @@ def read_result(run_folder: Path) -> RunResult:
     return _parse(_RESULT, _read_text(run_folder / RESULT_FILE), run_folder / RESULT_FILE)
 
 
+def checkpoint_of(path: Path) -> Path:
+    """A checkpoint, given itself or, for its best one, as its run's folder or that folder's CHECKPOINT_FOLDER."""
+    if not path.is_dir():
+        return path
+    inner = path / CHECKPOINT_FOLDER
+    return (inner if inner.is_dir() else path) / BEST_CHECKPOINT
+
+
 def beside(checkpoint: Path, name: str) -> Path:
     """Where the TEST_FILE or another file of a checkpoint's scores is: `test.json`, in its folder.
 

@@ -15,13 +15,12 @@ from jsc.reporting.document import Block, Document, Figure, Paragraph, Section, 
 from jsc.reporting.mcnemar import McNemar, holm
 from jsc.reporting.wording import NONE, class_symbol, join, score
 from jsc.results import (
-    BEST_CHECKPOINT,
-    CHECKPOINT_FOLDER,
     PREDICTIONS_FILE,
     TEST_FILE,
     ResultError,
     TestResult,
     beside,
+    checkpoint_of,
     read_predictions,
     read_test,
 )
@@ -53,13 +52,9 @@ def read_checkpoint(path: Path) -> ScoredCheckpoint:
 
     Raises ComparisonError, with the command that writes what is missing.
     """
-    if path.is_dir():
-        inner = path / CHECKPOINT_FOLDER
-        checkpoint = (inner if inner.is_dir() else path) / BEST_CHECKPOINT
-    elif path.exists() or beside(path, TEST_FILE).exists():
-        checkpoint = path
-    else:
+    if not path.exists() and not _has_scores(path):
         raise ComparisonError(f"{path}: no such run folder or checkpoint")
+    checkpoint = checkpoint_of(path)
     remedy = f"`python -m jsc.test checkpoint={checkpoint}` writes it"
     test_file, predictions_file = beside(checkpoint, TEST_FILE), beside(checkpoint, PREDICTIONS_FILE)
     for needed in (test_file, predictions_file):
@@ -86,6 +81,14 @@ def read_checkpoint(path: Path) -> ScoredCheckpoint:
             f"{remedy} anew"
         )
     return ScoredCheckpoint(checkpoint, test.model, test, labels_N, predicted_N)
+
+
+def _has_scores(checkpoint: Path) -> bool:
+    """Whether a checkpoint that is no longer there left its own; another's may lie in the same folder."""
+    try:
+        return Path(read_test(beside(checkpoint, TEST_FILE)).checkpoint).name == checkpoint.name
+    except ResultError:
+        return False
 
 
 def confusion(labels_N: npt.NDArray[np.int8], predicted_N: npt.NDArray[np.int8], num_classes: int) -> Any:

@@ -115,8 +115,23 @@ def test_another_checkpoint_than_the_tested_one_is_refused(pair: tuple[Path, Pat
         shutil.copyfile(folder / name, folder / f"last.{name}")
     with pytest.raises(ComparisonError, match=r"scores best\.ckpt, not last\.ckpt; `python -m jsc\.test checkpoint="):
         read_checkpoint(last)
-    with pytest.raises(ComparisonError, match="no such run folder or checkpoint"):
-        read_checkpoint(pair[0] / "nowhere" / "best.ckpt")
+
+
+@pytest.mark.parametrize("name", ["nowhere/best.ckpt", "nothing", "checkpoints/nothing"])
+def test_what_is_not_there_is_said_though_another_checkpoints_scores_lie_there(
+    pair: tuple[Path, Path], name: str
+) -> None:
+    for file in ("test.json", "predictions.npz"):
+        shutil.copyfile(pair[0] / "checkpoints" / file, pair[0] / file)
+    with pytest.raises(ComparisonError, match=f"{name}: no such run folder or checkpoint"):
+        read_checkpoint(pair[0] / name)
+
+
+def test_the_scores_of_a_checkpoint_outlive_it(pair: tuple[Path, Path]) -> None:
+    checkpoint = pair[0] / "checkpoints" / "best.ckpt"
+    before = read_checkpoint(checkpoint).test
+    checkpoint.unlink()
+    assert read_checkpoint(checkpoint).test == before
 
 
 @pytest.mark.parametrize(
