@@ -18,6 +18,11 @@ from torch import Tensor, nn
 
 from jsc.results import BEST_CHECKPOINT, write_atomically
 
+READABLE = (
+    "a run's folder, a .ckpt, or weights alone: a .pt or .pth that torch.save(network.state_dict(), PATH) wrote, or a "
+    ".safetensors file"
+)
+
 
 class CheckpointError(ValueError):
     """A checkpoint cannot be read or does not fit; the message says why."""
@@ -150,13 +155,13 @@ def read_checkpoint(path: Path) -> StoredModel:
     Raises CheckpointError.
     """
     if not path.is_file():
-        raise CheckpointError(f"{path}: there is no such file; give a .ckpt, .pt, .pth or .safetensors file")
+        raise CheckpointError(f"{path}: there is no such file; give {READABLE}")
     try:
         if path.suffix == ".safetensors":
             return StoredModel(safetensors.torch.load_file(path))
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever the pickle and safetensors readers raise on a file that is none
-        raise CheckpointError(f"{path}: not a readable checkpoint ({error})") from error
+    except Exception as error:  # whatever the readers raise; torch's own words advise to run code from the file
+        raise CheckpointError(f"{path}: not a readable checkpoint, or one cut short; give {READABLE}") from error
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path}: holds a {type(content).__name__}, not a state dict")
     return stored_model(content)

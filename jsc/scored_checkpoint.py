@@ -13,7 +13,7 @@ from jsc.command import CommandError
 from jsc.plugins import import_plugins
 from jsc.reporting.charts import confusion_map
 from jsc.reporting.drawing import make_figure
-from jsc.results import beside
+from jsc.results import beside, checkpoint_of
 from jsc.settings import DatasetSettings, ModelSettings, TestSettings, TrainSettings
 from jsc.task import JetClassifier
 from jsc.testing import as_trained_on, score_model
@@ -23,7 +23,7 @@ CONFUSION_FILE = "confusion.png"
 
 def score_checkpoint(settings: TestSettings) -> None:
     """Test, print the tables, and leave the scores, the predictions and CONFUSION_FILE `beside` the checkpoint."""
-    path = Path(settings.checkpoint)
+    path = checkpoint_of(Path(settings.checkpoint))
     import_plugins(settings.plugins)
     stored = read_checkpoint(path)
     model_settings, dataset_settings = described(settings, stored)

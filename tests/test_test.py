@@ -46,6 +46,13 @@ def test_a_checkpoint_is_all_that_it_needs(
     assert len(list(checkpoint.parent.parent.glob("events.out.tfevents.*"))) >= 2
 
 
+@pytest.mark.parametrize("given", ["run", "run/checkpoints"])
+def test_a_runs_folder_stands_for_its_best_checkpoint(checkpoint: Path, command: Command, given: str) -> None:
+    (checkpoint.parent / "test.json").unlink()
+    assert command("jsc.test", f"checkpoint={given}") == 0
+    assert read_test(checkpoint.parent / "test.json").checkpoint == "run/checkpoints/best.ckpt"
+
+
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 def test_weights_alone_need_a_model_and_a_data_set(
     checkpoint: Path, tmp_path: Path, command: Command, suffix: str, capsys: pytest.CaptureFixture[str]
@@ -59,11 +66,19 @@ def test_weights_alone_need_a_model_and_a_data_set(
     assert read_test(tmp_path / "test.json").test_acc == read_test(checkpoint.parent / "test.json").test_acc
 
 
+NOT_READABLE = (
+    r"^\S+: not a readable checkpoint, or one cut short; give a run's folder, a \.ckpt.* \.safetensors file\n$"
+)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("checkpoint=nowhere.ckpt", "nowhere.ckpt: there is no such file; give a .ckpt"),
-        ("checkpoint=broken.pt", "broken.pt: not a readable checkpoint"),
+        ("checkpoint=nowhere.ckpt", "nowhere.ckpt: there is no such file; give a run"),
+        ("checkpoint=.", "^best.ckpt: there is no such file; give a run's folder, a .ckpt"),
+        ("checkpoint=broken.pt", NOT_READABLE),
+        ("checkpoint=run/result.json", NOT_READABLE),
+        ("checkpoint=whole.pt", NOT_READABLE),
         ("", "checkpoint: needs a value|Missing mandatory value: checkpoint"),
         ("checkpoint=CHECKPOINT model=jsc_s", "does not fit the model: .* Give the right one with model="),
         ("checkpoint=CHECKPOINT model=jsc_huge", "model=jsc_huge: there is no such choice"),
@@ -74,6 +89,7 @@ def test_a_wrong_command_is_explained(
     checkpoint: Path, tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str], words: str, message: str
 ) -> None:
     (tmp_path / "broken.pt").write_bytes(b"no checkpoint")
+    torch.save(nn.Linear(16, 5), tmp_path / "whole.pt")
     y = np.arange(100) % 2
     np.savez(tmp_path / "other.npz", a=y + np.linspace(0, 1, 100), b=np.linspace(1, 2, 100), y=np.array(["u", "v"])[y])
     assert command("jsc.test", *words.replace("CHECKPOINT", str(checkpoint)).split()) == 2
