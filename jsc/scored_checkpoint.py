@@ -10,6 +10,7 @@ from jsc import console
 from jsc.assembly import build_network, jets_of
 from jsc.checkpoint import StoredModel, load_weights, read_checkpoint
 from jsc.command import CommandError
+from jsc.models import model_names
 from jsc.plugins import import_plugins
 from jsc.reporting.charts import confusion_map
 from jsc.reporting.drawing import make_figure
@@ -26,7 +27,14 @@ def score_checkpoint(settings: TestSettings) -> None:
     path = checkpoint_of(Path(settings.checkpoint))
     import_plugins(settings.plugins)
     stored = read_checkpoint(path)
-    model_settings, dataset_settings = described(settings, stored)
+    model_settings, dataset_settings, plugins = described(settings, stored)
+    if model_settings.name not in model_names():  # a network of jsc's is tested without the plugins that it came with
+        try:
+            import_plugins(plugins)
+        except CommandError as error:
+            raise CommandError(
+                f"{path} was trained with {error}. Test it from that module's folder, or give plugins=[...]"
+            ) from error
     jets = jets_of(dataset_settings)
     warnings: list[str] = []
     if stored.hyper_parameters is not None:
@@ -53,14 +61,14 @@ def score_checkpoint(settings: TestSettings) -> None:
         print(f"Warning: {warning}", file=sys.stderr)
 
 
-def described(settings: TestSettings, stored: StoredModel) -> tuple[ModelSettings, DatasetSettings]:
-    """The model and the data set: the command's, else those that the checkpoint was trained with."""
+def described(settings: TestSettings, stored: StoredModel) -> tuple[ModelSettings, DatasetSettings, list[str]]:
+    """The model, the data set and the plugins: the command's, else those that the checkpoint was trained with."""
     if stored.hyper_parameters is not None:
         trained = TrainSettings.model_validate(stored.hyper_parameters["settings"])
-        return settings.model or trained.model, settings.dataset or trained.dataset
+        return settings.model or trained.model, settings.dataset or trained.dataset, settings.plugins or trained.plugins
     if settings.model is None or settings.dataset is None:
         raise CommandError(
             f"{settings.checkpoint} holds weights alone, so say what they belong to: "
             f"python -m jsc.test checkpoint={settings.checkpoint} model=jsc_tiny dataset=jsc_sample"
         )
-    return settings.model, settings.dataset
+    return settings.model, settings.dataset, settings.plugins

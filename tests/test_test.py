@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from torch import nn
 from jsc import assembly
 from jsc.checkpoint import CheckpointError, load_weights, read_checkpoint
 from jsc.datasets import JetSample, load_jets, prepare
-from jsc.models import build_model
+from jsc.models import build_model, registry
 from jsc.results import RunResult, read_predictions, read_test
 from jsc.scoring import area_under_roc, class_scores, never_predicted
 from jsc.scoring import confusion_matrix as our_confusion
@@ -51,6 +52,46 @@ def test_a_runs_folder_stands_for_its_best_checkpoint(checkpoint: Path, command:
     (checkpoint.parent / "test.json").unlink()
     assert command("jsc.test", f"checkpoint={given}") == 0
     assert read_test(checkpoint.parent / "test.json").checkpoint == "run/checkpoints/best.ckpt"
+
+
+MINE = """
+from torch import nn
+from jsc.models import ModelInfo, register
+
+INFO = dict(model_source="physical", task_type="physical", physical_data_point_classification=True)
+
+@register(ModelInfo(name="mine-alone", is_fx_traceable=True, **INFO))
+def mine_alone(*, num_features: int, num_classes: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(num_features, num_classes))
+"""
+
+
+def test_a_model_of_ones_own_comes_with_the_plugins_it_was_trained_with(
+    quick_run: QuickRun,
+    tmp_path: Path,
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+
+    def forget() -> None:
+        monkeypatch.setattr(registry, "_MODELS", {n: m for n, m in registry._MODELS.items() if n != "mine-alone"})
+        monkeypatch.delitem(sys.modules, "mine", raising=False)
+
+    forget()
+    quick_run("plugins=[mine]", "model.name=mine-alone")
+    quick_run("plugins=[mine]", folder=tmp_path / "jscs")
+    forget()
+    assert command("jsc.test", "checkpoint=run") == 0
+    forget()
+    assert command("jsc.test", "checkpoint=run", "plugins=[json]") == 2
+    assert "there is no model 'mine-alone'" in capsys.readouterr().err
+    (tmp_path / "mine.py").rename(tmp_path / "elsewhere.py")
+    assert command("jsc.test", "checkpoint=run") == 2
+    assert "best.ckpt was trained with plugins=[mine]: ModuleNotFoundError" in capsys.readouterr().err
+    assert command("jsc.test", "checkpoint=run", "plugins=[elsewhere]") == 0
+    assert command("jsc.test", "checkpoint=jscs") == 0
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
