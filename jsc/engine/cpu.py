@@ -146,7 +146,7 @@ class FusedTrainer:
         self._read_model()
         tracked = np.array([int(self._tensor(name)) for name in self._program.tracked], np.int64)
         status = self._run(
-            self._program, x, labels, rows, batch_size, rates_S, first_step, tracked,
+            self._program, x, labels, rows, min(batch_size, len(rows)), rates_S, first_step, tracked,
             optimizer_plan.kind, np.array(optimizer_plan.constants), steps_before,
             losses_S, num_correct_S, np.empty(0, self.dtype),
         )  # fmt: skip

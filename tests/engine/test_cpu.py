@@ -87,6 +87,15 @@ def test_batch_sizes_equal_autograd(name: str, batch_size: int, last_batch: int)
     compare(build(name), "sgd-momentum", task, LOSSES["plain"])
 
 
+def test_a_batch_larger_than_the_split_is_the_split() -> None:
+    task = make_task(num_steps=1, batch_size=300)
+    models_of_sizes = {batch_size: build("jsc-trt") for batch_size in (300, 2**31 - 1)}
+    for task.batch_size, model in models_of_sizes.items():
+        train_fused(FusedTrainer(model, OPTIMIZERS["sgd"](model.parameters()), loss=LOSSES["plain"], seed=3), task)
+    exact, larger = (model.state_dict() for model in models_of_sizes.values())
+    assert all(torch.equal(larger[name], value) for name, value in exact.items())
+
+
 WIDTHS = st.integers(1, 21)
 
 
