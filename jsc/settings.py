@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 
 Precision = Literal["64-true", "32-true", "16-true", "bf16-true", "16-mixed", "bf16-mixed"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]  # as NumPy's generator takes them, which Lightning seeds too
 
 
 class Section(BaseModel):
@@ -38,7 +39,7 @@ class ModelSettings(Section):
 
 class DatasetSettings(Built):
     name: str
-    batch_size: Annotated[int, Field(ge=2, description="BatchNorm cannot train on one jet")]
+    batch_size: Annotated[int, Field(ge=2, le=2**31 - 1, description="BatchNorm cannot train on one jet")]
 
 
 class OptimizerSettings(Built):
@@ -106,7 +107,7 @@ class TrainSettings(Section):
     loss: LossSettings
     callbacks: dict[str, Built | None]
     logger: dict[str, Built | None]
-    seed: NonNegativeInt
+    seed: Seed
     plugins: list[str]
 
 
@@ -160,7 +161,7 @@ class LabSettings(Section):
 
     out: Annotated[str, Field(min_length=1)]
     scale: ScaleSettings
-    seeds: Annotated[list[NonNegativeInt], Field(min_length=1)]
+    seeds: Annotated[list[Seed], Field(min_length=1)]
     questions: Annotated[list[str], Field(min_length=1)]
     report: ReportSettings
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 class CrossEntropy:
     """Mean cross-entropy in nats, `torch.nn.functional.cross_entropy`'s.
 
-    `label_smoothing` lies in [0, 1]; `class_weights`, one a class and none of them negative, are 1 if None.
+    `label_smoothing` lies in [0, 1]; `class_weights`, one a class, none of them negative and not all 0, are 1 if None.
 
     Raises ValueError on other values.
     """
@@ -28,6 +28,8 @@ class CrossEntropy:
             object.__setattr__(self, "class_weights", tuple(float(w) for w in self.class_weights))
             if not all(0.0 <= w < float("inf") for w in self.class_weights):
                 raise ValueError(f"class_weights are {list(self.class_weights)}; they are finite and not negative")
+            if not any(self.class_weights):
+                raise ValueError(f"class_weights are {list(self.class_weights)}; one of them at least is above 0")
 
     def __call__(self, logits_BC: Tensor, labels_B: Tensor) -> Tensor:
         """The loss in torch, for autograd."""

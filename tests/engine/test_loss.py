@@ -12,6 +12,7 @@ from jsc.engine import CrossEntropy
         ({"label_smoothing": 1.5}, "label_smoothing is 1.5; it lies between 0 and 1"),
         ({"class_weights": (1.0, -1.0)}, r"class_weights are \[1.0, -1.0\]"),
         ({"class_weights": (1.0, float("nan"))}, "finite and not negative"),
+        ({"class_weights": (0.0, 0.0)}, r"class_weights are \[0.0, 0.0\]; one of them at least is above 0"),
     ],
 )
 def test_impossible_values_are_refused(arguments: dict[str, Any], message: str) -> None:
