@@ -29,7 +29,7 @@ from pydantic import BaseModel
 
 import jsc.run_names  # noqa: F401  # registers the resolvers that conf/train.yaml uses
 from jsc.composer import Composer
-from jsc.explanation import explain
+from jsc.explanation import dotted_keys, explain, known_keys, no_such_key
 
 DONE, FAILED, WRONG_COMMAND, INTERRUPTED = 0, 1, 2, 130
 
@@ -139,9 +139,30 @@ def compose(config_name: str, overrides: Sequence[str], *, config_dir: str | Non
     current.clear()
     try:
         with hydra.initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3", job_name=config_name):
-            return hydra.compose(config_name, list(overrides), return_hydra_config=True)
+            config = hydra.compose(config_name, list(overrides), return_hydra_config=True)
     finally:
         current.hydra = outer
+    for word in overrides:
+        if word.startswith("+") and not may_be_added(config_name, key_of(word), config):
+            raise CommandError(no_such_key(word, key_of(word), known_keys(compose_choices(config_name, overrides))))
+    return config
+
+
+def may_be_added(config_name: str, key: str, config: DictConfig) -> bool:
+    """Whether something reads a key that `+` adds: a group's section is checked or built, the others are listed."""
+    groups = [str(choice) for choice in config.hydra.runtime.choices]
+    section = key.partition(".")[0]
+    if key in groups or section in ("hydra", *(group.rpartition("@")[2] for group in groups)):
+        return True
+    return key in _keys_of_file(config_name)
+
+
+@cache
+def _keys_of_file(config_name: str) -> list[str]:
+    """Those that conf/<config_name>.yaml itself has, without its groups."""
+    file = OmegaConf.load(CONFIG_FOLDER / f"{config_name}.yaml")
+    assert isinstance(file, DictConfig)
+    return list(dotted_keys(file))
 
 
 def compose_choices(config_name: str, overrides: Sequence[str]) -> DictConfig:

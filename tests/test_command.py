@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
-from jsc.command import INTERRUPTED, compose_command, job_variants, quote_path, run_hydra
+from jsc.command import INTERRUPTED, compose, compose_command, job_variants, quote_path, run_hydra
 from jsc.run_names import job_name, run_id, sweep_name
 from jsc.settings import TrainSettings
 
@@ -33,7 +33,16 @@ from jsc.settings import TrainSettings
         ("seed=-1", ["seed=-1: must be greater than or equal to 0"]),
         ("seed=4294967296", ["seed=4294967296: must be less than or equal to 4294967295"]),
         ("plugins=my_models", ["plugins=my_models: must be a list; give plugins=[my_models]"]),
-        ("+trainer.speed=9", ["trainer.speed: there is no such setting"]),
+        ("+trainer.speed=9", ["+trainer.speed=9: there is no setting 'trainer.speed'. "]),
+        ("+trainer.max_epoch=7", ["+trainer.max_epoch=7: there is no setting", "Did you mean trainer.max_epochs?"]),
+        ("+sed=7", ["+sed=7: there is no setting 'sed'. Did you mean seed?"]),
+        ("++sed=7", ["++sed=7: there is no setting 'sed'. Did you mean seed?"]),
+        ("+foo.bar=3", ["+foo.bar=3: there is no setting 'foo.bar'. Allowed: callbacks, "]),
+        ("+lr=0.1", ["+lr=0.1: there is no setting 'lr'. Did you mean optimizer.lr?"]),
+        ("+sweep.dryrun=true", ["+sweep.dryrun=true: there is no setting", "Did you mean sweep.dry_run?"]),
+        ("seed=0,1", ["seed=0,1: several values: for a sweep add -m; a text with a comma goes in quotes"]),
+        ("model=jsc_tiny,jsc_toy", ["model=jsc_tiny,jsc_toy: several values: for a sweep add -m"]),
+        ("seed=range(0,3) optimizer.lr=1", ["seed=range(0,3): several values: for a sweep add -m"]),
         ("dataset.batch_size=0 optimizer.lr=fast", ["dataset.batch_size=0", "optimizer.lr=fast"]),
         ("engine=gpu", ["engine=gpu: there is no such choice", "auto, fused, torch"]),
         ("model.options.width=3", ["model.options is empty; add a key to it with +model.options.width=3"]),
@@ -54,6 +63,18 @@ def test_a_wrong_command_is_answered_on_one_screen(
         assert part in message
 
 
+@pytest.mark.parametrize(
+    "word",
+    ["+model.options.width=3", "+mine=a", "+callbacks.spy._target_=spies.Spy", "+resume=3", "++seed=3",
+     "+sweep.name=x", "+hydra.job.env_set.A=1", "++hydra.job.num=3", "+optimizer.amsgrad=true"],
+)  # fmt: skip
+def test_a_word_may_add_what_is_read(word: str, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "a.yaml").write_text("# @package _global_\nseed: 5\n")
+    told = compose("train", [word], config_dir=str(tmp_path)).hydra.overrides
+    assert word in [*told.task, *told.hydra]
+
+
 def test_the_traceback_is_shown_on_request(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     with pytest.raises(SystemExit):
@@ -66,7 +87,10 @@ def test_the_traceback_is_shown_on_request(monkeypatch: pytest.MonkeyPatch, caps
     [
         ("seed=1", [["seed=1"]]),
         ("-m seed=1 optimizer.lr=0.1,0.2", [["seed=1", "optimizer.lr=0.1"], ["seed=1", "optimizer.lr=0.2"]]),
-        ("-m a=1,2 b=3,4", [["a=1", "b=3"], ["a=2", "b=3"], ["a=1", "b=4"]]),
+        (
+            "-m +model.options.a=1,2 +dataset.b=3,4",
+            [[f"model.options.a={a}", f"dataset.b={b}"] for a, b in ((1, 3), (2, 3), (1, 4))],
+        ),
         ("-m seed=1 seed=4 optimizer.lr=0.1 optimizer.lr=0.2,0.3", [["seed=4", f"optimizer.lr=0.{i}"] for i in (2, 3)]),
         (
             "-m hparams_search=optuna optimizer.lr=interval(0.1,1) dataset.batch_size=64 scheduler=none",
@@ -88,8 +112,6 @@ def test_the_traceback_is_shown_on_request(monkeypatch: pytest.MonkeyPatch, caps
 def test_every_value_of_a_sweep_is_checked_once(command: str, jobs: list[list[str]]) -> None:
     words = command.split()
     arguments = argparse.Namespace(multirun="-m" in words, overrides=[w for w in words if w != "-m"], config_dir=None)
-    if "a=1,2" in words:
-        arguments.overrides = [w.replace("a=", "+a=").replace("b=", "+b=") for w in arguments.overrides]
     found = [[o.lstrip("+") for o in job.hydra.overrides.task] for job in job_variants("train", arguments)]
     assert found == jobs
 
