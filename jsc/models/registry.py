@@ -111,7 +111,7 @@ def build_model(
         options: further keyword arguments of that model's constructor.
 
     Raises:
-        ValueError: no such model, or an option that its constructor does not take.
+        ValueError: no such model, an option that its constructor does not take, or the constructor's own error.
     """
     registered = find_model(name)
     options = options or {}
@@ -120,7 +120,12 @@ def build_model(
     if unknown:
         allowed = f"its options are {', '.join(sorted(taken))}" if taken else "it has no options"
         raise ValueError(f"model {name!r} does not take {', '.join(unknown)}; {allowed}")
-    return registered.constructor(num_features=num_features, num_classes=num_classes, **options)
+    try:
+        return registered.constructor(num_features=num_features, num_classes=num_classes, **options)
+    except Exception as error:  # it may be the user's code, and raise anything
+        told = ", ".join(f"{option}={value!r}" for option, value in options.items()) or "no options"
+        said = (str(error).splitlines() or [""])[0]  # torch lists all that it could have been given
+        raise ValueError(f"model {name!r} cannot be built with {told}: {type(error).__name__}: {said}") from error
 
 
 def option_names(constructor: ModelConstructor) -> set[str]:

@@ -93,6 +93,8 @@ def test_options_reach_the_constructor() -> None:
         build_model("wide", num_features=16, num_classes=5, options={"depth": 3})
     with pytest.raises(ValueError, match="'jsc-tiny' does not take width; it has no options"):
         build_model("jsc-tiny", num_features=16, num_classes=5, options={"width": 3})
+    with pytest.raises(ValueError, match=r"model 'wide' cannot be built with width='abc': TypeError: empty\(\).*[^*]$"):
+        build_model("wide", num_features=16, num_classes=5, options={"width": "abc"})
 
 
 @pytest.mark.usefixtures("registry_as_it_was")
