@@ -1,29 +1,42 @@
 """From settings to the objects of a run."""
 
-from collections.abc import Iterable, Sequence
+import difflib
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, partial
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 import hydra.utils
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities import registry
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator
 from pytorch_lightning.callbacks import Callback
 from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from jsc.checkpoint import AtomicCheckpointIO, LastCheckpoint
 from jsc.command import CommandError
 from jsc.construction import construct
 from jsc.datasets import PreparedJets, load_jets
 from jsc.engine import CannotLower, CrossEntropy, Plan, lower, lower_optimizer
+from jsc.explanation import nearest
 from jsc.fused_loop import FusedValidation, Unprofiled
 from jsc.lightning_noise import quieten_lightning
 from jsc.models import build_model, find_model, is_traceable
 from jsc.plugins import import_plugins
 from jsc.schedule import Schedule
-from jsc.settings import DatasetSettings, ModelSettings, OptimizerSettings, SchedulerSettings, TrainSettings
+from jsc.settings import (
+    DatasetSettings,
+    ModelSettings,
+    OptimizerSettings,
+    SchedulerSettings,
+    TrainerSettings,
+    TrainSettings,
+)
 from jsc.task import JetClassifier
 
 # For every Trainer Lightning would read what each installed package has to offer, which takes as long as an epoch.
@@ -58,7 +71,10 @@ _checked_models: set[str] = set()  # that their registration tells the truth; on
 
 def build_optimizer(settings: OptimizerSettings, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     """Raises CommandError with the optimizer's own words."""
-    optimizer: torch.optim.Optimizer = construct(settings, params=parameters)
+    try:
+        optimizer: torch.optim.Optimizer = construct(settings, params=parameters)
+    except LookupError as error:  # torch checks what betas are, not how many
+        raise CommandError(f"optimizer {_told(settings.name, settings.arguments)}: {error}") from error
     return optimizer
 
 
@@ -196,22 +212,86 @@ def rehearse(settings: TrainSettings) -> None:
     Raises CommandError, DatasetError or ValueError.
     """
     import_plugins(settings.plugins)
+    check_machine(settings.trainer)
+    check_monitors(settings)
+    rehearse_schedule(settings)
     jets = jets_of(settings.dataset)
     weights = settings.loss.class_weights
     if weights is not None and len(weights) != jets.num_classes:
         classes = ", ".join(jets.class_names)
         raise CommandError(f"loss.class_weights={weights}: give {jets.num_classes} weights, one for each of {classes}")
     task, _ = build_task(settings, jets)
-    optimizer = task.make_optimizer(task.model.parameters())
+    task.make_optimizer(task.model.parameters())
     try:
-        if task.schedule is not None:
-            task.schedule.start(optimizer, total_steps=100)
         key = repr((settings.trainer, settings.callbacks, settings.logger, task.automatic_optimization))
         if key not in _built_trainers:  # of a thousand jobs most have the same
             build_trainer(settings, uses_torch=task.automatic_optimization, folder=Path(), callbacks=[])
             _built_trainers.add(key)
+    except CommandError:
+        raise
     except (TypeError, ValueError, MisconfigurationException) as error:
-        raise CommandError(f"trainer or scheduler: {error}") from error
+        raise CommandError(f"trainer, callbacks or logger: {error}") from error
 
 
 _built_trainers: set[str] = set()
+
+
+def check_machine(trainer: TrainerSettings) -> None:
+    """Raises CommandError for a GPU that is not there, and for processes that would not share the run's folder."""
+    if trainer.accelerator == "gpu" and not (CUDAAccelerator.is_available() or MPSAccelerator.is_available()):
+        raise CommandError(
+            "trainer.accelerator=gpu: torch finds no GPU here; take trainer.accelerator=auto or trainer.accelerator=cpu"
+        )
+    if trainer.devices > 1 and trainer.strategy != "ddp_spawn":  # Lightning's others run the whole command once more
+        raise CommandError(
+            f"trainer.devices={trainer.devices}: trainer.strategy={trainer.strategy} cannot start several processes; "
+            f"give trainer=ddp trainer.devices={trainer.devices}"
+        )
+
+
+LOGGED = ("train_loss", "train_acc", "val_loss_epoch", "val_acc_epoch")  # what JetClassifier shows to callbacks
+
+
+def check_monitors(settings: TrainSettings) -> None:
+    """Raises CommandError for a misspelt score, which would be found out when the first epoch has been trained.
+
+    Other names may be right: Lightning's callbacks log some, and a callback of the user's own any.
+    """
+    callbacks = {name: section for name, section in settings.callbacks.items() if section is not None}
+    if not all(section.target.startswith(("jsc.", "pytorch_lightning.")) for section in callbacks.values()):
+        return
+    monitors = {f"callbacks.{name}.monitor": section.arguments.get("monitor") for name, section in callbacks.items()}
+    for key, monitor in {**monitors, "scheduler.monitor": settings.scheduler.monitor}.items():
+        if isinstance(monitor, str) and monitor not in LOGGED and difflib.get_close_matches(monitor, LOGGED):
+            raise CommandError(f"{key}={monitor}: nothing of that name is logged. {nearest(monitor, LOGGED)}")
+
+
+def rehearse_schedule(settings: TrainSettings) -> None:
+    """Raises CommandError with the scheduler's own words, or if the learning rate becomes negative or no number."""
+    schedule = build_schedule(settings.scheduler)
+    if schedule is None:
+        return
+    optimizer = build_optimizer(settings.optimizer, [nn.Parameter(torch.zeros(1))])
+    optimizer._opt_called = True  # type: ignore[attr-defined]  # schedulers warn unless step() was called
+    name = _told(settings.scheduler.name, settings.scheduler.model_extra or {})
+    num_steps = min(99, settings.trainer.max_epochs) if schedule.interval == "epoch" else 99
+    rates: list[float] = []
+    try:
+        scheduler = schedule.start(optimizer, total_steps=100)
+        for _ in range(num_steps):  # some fail, or go wrong, when they first act
+            if isinstance(scheduler, ReduceLROnPlateau):
+                scheduler.step(0.0)
+            else:
+                scheduler.step()
+            rates.append(float(optimizer.param_groups[0]["lr"]))
+    except Exception as error:  # whatever torch, or a scheduler of the user's own, raises
+        raise CommandError(f"scheduler {name}: {type(error).__name__}: {error}") from error
+    wrong = [
+        f"{rate} after {schedule.interval} {i}" for i, rate in enumerate(rates, start=1) if not 0 <= rate < math.inf
+    ]
+    if wrong:
+        raise CommandError(f"scheduler {name}: the learning rate is {wrong[0]}; it must be finite and not negative")
+
+
+def _told(name: str, options: Mapping[str, Any]) -> str:
+    return f"{name} ({', '.join(f'{key}={value}' for key, value in options.items())})"
