@@ -11,7 +11,7 @@ import json
 import math
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 from jsc.command import CommandError, fixed_and_swept, quoted
 from jsc.reporting.sweep_table import CSV_FILE, MARKDOWN_FILE, SweepRow, sweep_csv, sweep_markdown
 from jsc.results import (
+    BEST_CHECKPOINT,
     CHECKPOINT_FOLDER,
     LAST_CHECKPOINT,
     METRICS_FILE,
@@ -47,6 +48,12 @@ class Job:
     @property
     def last_checkpoint(self) -> Path:
         return self.folder / CHECKPOINT_FOLDER / LAST_CHECKPOINT
+
+    @property
+    def best_checkpoint(self) -> str:
+        """As its user would type it here and now; result.json says where the sweep was before it was moved."""
+        path, here = self.folder / CHECKPOINT_FOLDER / BEST_CHECKPOINT, Path.cwd()
+        return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
     def result(self) -> RunResult | None:
         """What it left; None if it has not ended, or was killed."""
@@ -127,6 +134,8 @@ class Sweep:
     def _row(self, job: Job) -> SweepRow:
         known = self.states.get(job.num)
         result = job.result() if known != "running" else None
+        if result is not None and result.checkpoint_best is not None:
+            result = replace(result, checkpoint_best=job.best_checkpoint)
         status = known or (result.status if result is not None else "missing")
         error = self.errors.get(job.num) or (result.error if result is not None else None)
         overrides = dict(override.lstrip("+~").partition("=")[::2] for override in job.overrides)

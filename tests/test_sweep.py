@@ -1,11 +1,14 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from jsc.command import CommandError
+from jsc.results import RunResult
 from jsc.sweep import Job, Sweep, check_folders, read_plan, resumed_words, swept_keys
+from jsc.sweep_console import summary
 
 
 def job(num: int, folder: Path, **settings: Any) -> Job:
@@ -46,6 +49,23 @@ def test_jobs_do_not_share_a_folder(tmp_path: Path, jobs: list[Job]) -> None:
     twin = Job(7, (), jobs[0].folder, {}, "")
     with pytest.raises(CommandError, match="jobs 0 and 7 would share"):
         check_folders([*jobs, twin])
+
+
+def test_the_best_checkpoint_is_named_where_it_lies_now(
+    tmp_path: Path, quick_run: Callable[..., RunResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert quick_run(folder=tmp_path / "original" / "0_job").checkpoint_best == "original/0_job/checkpoints/best.ckpt"
+    (tmp_path / "original").rename(tmp_path / "moved here")
+    moved = tmp_path / "moved here"
+    rows = Sweep(moved, [], [job(0, moved)]).write_tables()
+    for text in (summary(rows, moved), (moved / "sweep.md").read_text(), (moved / "sweep.csv").read_text()):
+        assert "original" not in text
+        assert "moved here/0_job/checkpoints/best.ckpt" in text
+    monkeypatch.chdir("/")
+    assert job(0, Path("/elsewhere")).best_checkpoint == "elsewhere/0_job/checkpoints/best.ckpt"
+    monkeypatch.chdir(tmp_path)
+    assert job(0, Path("/elsewhere")).best_checkpoint == "/elsewhere/0_job/checkpoints/best.ckpt"
 
 
 def test_resuming_repeats_the_words_in_their_order(tmp_path: Path, jobs: list[Job]) -> None:

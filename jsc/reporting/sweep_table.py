@@ -21,7 +21,10 @@ _COUNTED = ("completed", "stopped_early")  # their scores enter means, and one o
 
 @dataclass(frozen=True, kw_only=True)
 class SweepRow:
-    """One job. `overrides`: its settings as typed, by key; `result`: what it left, if it has ended."""
+    """One job. `overrides`: its settings as typed, by key; `result`: what it left, if it has ended.
+
+    Its `checkpoint_best` is where that checkpoint lies now, wherever the sweep was when the job wrote it.
+    """
 
     num: int
     status: str
