@@ -25,7 +25,7 @@ def main(arguments: Sequence[str], console: Console) -> None:
         return
     settings = compose_command("datasets", arguments, DatasetsSettings)
     jets = load_jets(construct(settings.dataset))
-    console.print(data_card(jets))
+    console.print(data_card(jets), crop=False)
     plain_variant = re.sub(r"[^\w.-]+", "_", jets.variant)
     picture = Path(settings.out) / f"features_{plain_variant}.png"
     from jsc.datasets.distributions import draw_distributions  # here: only this needs Matplotlib, and it takes a second

@@ -4,6 +4,7 @@ import numpy as np
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from jsc.datasets.prepared import PreparedJets, Split
 
@@ -15,19 +16,18 @@ def data_card(jets: PreparedJets) -> RenderableType:
     return Group(_facts(jets), "", _rows(jets), "", _features(jets))
 
 
-def _facts(jets: PreparedJets) -> Table:
-    facts = Table.grid(padding=(0, 2))
-    facts.add_column()
-    facts.add_column(overflow="fold")  # a sum that is cut is of no use
-    for name, value in (
-        ("variant", jets.variant),
-        ("sha256", jets.sha256),
-        ("jets", f"{len(jets.labels_N):,}"),
-        ("duplicates left out", f"{jets.num_duplicates:,}"),
-        ("undefined class, left out", f"{jets.num_dropped:,}"),
-    ):
-        facts.add_row(name, escape(value))
-    return facts
+def _facts(jets: PreparedJets) -> Text:
+    """Lines that are not folded, so that the sum can be copied from a narrow terminal: print them with crop=False."""
+    facts = {
+        "variant": jets.variant,
+        "sha256": jets.sha256,
+        "jets": f"{len(jets.labels_N):,}",
+        "duplicates left out": f"{jets.num_duplicates:,}",
+        "undefined class, left out": f"{jets.num_dropped:,}",
+    }
+    width = max(map(len, facts))
+    lines = (f"{name:{width}}  {value}" for name, value in facts.items())
+    return Text("\n".join(lines), no_wrap=True, overflow="ignore")
 
 
 def _rows(jets: PreparedJets) -> Table:

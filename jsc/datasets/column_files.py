@@ -57,6 +57,14 @@ def read_csv(path: Path) -> Columns:
     import pyarrow  # here: a quarter of a second that only these two formats need
     import pyarrow.csv
 
+    with path.open(errors="replace") as file:
+        first_line = file.readline()
+    other = next((name for sign, name in ((";", "semicolons"), ("\t", "tabs")) if sign in first_line), None)
+    if other is not None and "," not in first_line:
+        raise DatasetError(
+            f"{path}: its columns are separated by {other}; write the file with commas between them, and a point in "
+            "decimal numbers"
+        )
     try:
         return _from_arrow(pyarrow.csv.read_csv(path), path)
     except (OSError, pyarrow.ArrowException) as error:

@@ -185,6 +185,12 @@ def _find_features(columns: Columns, features: Sequence[str] | None, labels: set
     if chosen is None:
         # What a data frame writes as its row numbers would give the class away in a sorted file.
         return tuple(n for n in present if n and not n.startswith(("Unnamed:", "__index_level_")))
+    classes = [name for name in chosen if name in labels and name in columns.values]
+    if classes:
+        raise DatasetError(
+            f"{origin}: {', '.join(classes)} in dataset.features is the class, no feature: leave it out, or name "
+            "another class column with dataset.class_column=NAME"
+        )
     require_columns(
         chosen,
         present,

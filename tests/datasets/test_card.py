@@ -9,9 +9,9 @@ from jsc.datasets.distributions import draw_distributions
 
 
 def text_of(table: JetTable) -> str:
-    console = Console(width=100)
+    console = Console(width=80)  # a terminal's, less than a line with the sum takes
     with console.capture() as capture:
-        console.print(data_card(prepare(table)))
+        console.print(data_card(prepare(table)), crop=False)
     return capture.get()
 
 

@@ -1,3 +1,4 @@
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,8 @@ from rich.console import Console
 from jsc.datasets.__main__ import main
 
 
-def said_by(*arguments: str) -> str:
-    console = Console(width=200)
+def said_by(*arguments: str, width: int = 200) -> str:
+    console = Console(width=width)
     with console.capture() as capture:
         main(arguments, console)
     return capture.get()
@@ -28,6 +29,12 @@ def test_a_data_set_gets_its_card_and_picture(tmp_path: Path, features, labels) 
     assert "file:my jets" in text
     assert str(tmp_path / "features_file_my_jets.png") in text
     assert (tmp_path / "features_file_my_jets.png").stat().st_size > 10_000
+
+
+def test_the_sum_can_be_copied_from_a_narrow_terminal(tmp_path: Path, features, labels) -> None:
+    np.savez(tmp_path / "a.npz", a=features[:, 0], y=labels % 2)
+    text = said_by("dataset=jsc_file", f"dataset.path={tmp_path}/a.npz", f"out={tmp_path}", width=60)
+    assert hashlib.sha256((tmp_path / "a.npz").read_bytes()).hexdigest() in text
 
 
 def test_lists_and_settings_reach_the_source(tmp_path: Path, features, labels) -> None:
