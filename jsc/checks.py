@@ -20,7 +20,8 @@ def check_jobs(configs: Iterable[DictConfig]) -> None:
     """Find what is wrong with a run, or with a sweep's jobs, before there is a folder.
 
     A launcher may offer `get_ready`, which is called before the jobs are checked, for that takes as long as getting
-    ready to run them. What it returns, if anything, calls what imports torch in another process.
+    ready to run them. What it returns, if anything, calls what imports torch in another process. With its
+    `jobs_run_elsewhere` a job's GPUs need not be here.
     """
     settings: list[TrainSettings] = []
     call: Callable[..., dict[str, bool]] | None = None
@@ -32,10 +33,20 @@ def check_jobs(configs: Iterable[DictConfig]) -> None:
             check_unchanged(config, settings[-1], Path(config.resume))
         elif not is_multirun(sys.argv):
             check_folder(Path(config.hydra.run.dir))
+        launcher = get_class(config.hydra.launcher._target_)
+        if is_multirun(sys.argv) and getattr(launcher, "jobs_run_elsewhere", False):
+            settings[-1] = _without_gpus(settings[-1])
         if len(settings) == 1 and is_multirun(sys.argv) and not config.sweep.dry_run:
-            launcher = get_class(config.hydra.launcher._target_)
             call = getattr(launcher, "get_ready", lambda: None)()
     remember(rehearse_all(settings) if call is None else call(rehearse_all, settings))
+
+
+def _without_gpus(settings: TrainSettings) -> TrainSettings:
+    """For a rehearsal on a login node."""
+    if settings.trainer.accelerator != "gpu":
+        return settings
+    trainer = settings.trainer.model_copy(update={"accelerator": "auto"})
+    return settings.model_copy(update={"trainer": trainer})
 
 
 def rehearse_all(settings: Sequence[TrainSettings]) -> dict[str, bool]:

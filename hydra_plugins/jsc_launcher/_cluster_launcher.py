@@ -34,6 +34,7 @@ class ClusterLauncher(JscLauncher):
     """Runs a sweep's jobs in tasks of a cluster; its head waits for them."""
 
     max_running_tasks: int | None = None
+    jobs_run_elsewhere = True
 
     @staticmethod
     def get_ready() -> "Callable[..., Any] | None":

@@ -40,6 +40,8 @@ class JscLauncherConf:
 class JscLauncher(Launcher):
     """Runs a sweep's jobs in warm worker processes."""
 
+    jobs_run_elsewhere = False  # on machines that may have other processors than this one
+
     def __init__(self, num_workers: int | None, on_failure: str, num_retries: int, share_prefixes: bool) -> None:
         self.num_workers = num_workers
         self.on_failure = on_failure
