@@ -207,6 +207,11 @@ def checkpoint_of(path: Path) -> Path:
     return (inner if inner.is_dir() else path) / BEST_CHECKPOINT
 
 
+def from_here(path: Path) -> str:
+    """A path as its user would type it in the current folder."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
 def beside(checkpoint: Path, name: str) -> Path:
     """Where the TEST_FILE or another file of a checkpoint's scores is: `test.json`, in its folder.
 

@@ -27,6 +27,7 @@ from jsc.results import (
     RESULT_FILE,
     ResultError,
     RunResult,
+    from_here,
     read_result,
     write_atomically,
 )
@@ -51,9 +52,8 @@ class Job:
 
     @property
     def best_checkpoint(self) -> str:
-        """As its user would type it here and now; result.json says where the sweep was before it was moved."""
-        path, here = self.folder / CHECKPOINT_FOLDER / BEST_CHECKPOINT, Path.cwd()
-        return str(path.relative_to(here) if path.is_relative_to(here) else path)
+        """Where it lies now; result.json says where the sweep was before it was moved."""
+        return from_here(self.folder / CHECKPOINT_FOLDER / BEST_CHECKPOINT)
 
     def result(self) -> RunResult | None:
         """What it left; None if it has not ended, or was killed."""

@@ -37,6 +37,7 @@ from jsc.results import (
     RunResult,
     Status,
     TestResult,
+    from_here,
     make_durable,
     read_metrics,
     write_record,
@@ -157,11 +158,6 @@ def versions() -> dict[str, str]:
     """Of what a run's numbers depend on."""
     packages = {name.replace("-", "_"): importlib.metadata.version(name) for name in PACKAGES}
     return {"python": platform.python_version(), "jsc": __version__, **packages}
-
-
-def from_here(path: Path) -> str:
-    """A path as its user would type it in the current folder."""
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def train(
