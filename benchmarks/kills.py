@@ -21,7 +21,8 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
-from jsc.results import RESULT_FILE, ResultError, read_result
+from jsc.errors import ResultError
+from jsc.results import RESULT_FILE, read_result
 
 SWEEP = ("optimizer.lr=1e-1,1e-2,1e-3", "seed=0,1", "trainer.max_epochs=40", "hydra.launcher.num_workers=2")
 LONGEST_WAIT = 15.0  # seconds to a kill, drawn uniformly: from before the first import to after the last job

@@ -11,12 +11,10 @@ from pathlib import Path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from jsc import train
-from jsc.checks import check_jobs
-from jsc.command import (
+from jsc.cli.command import (
     DONE,
     FAILED,
     INTERRUPTED,
-    CommandError,
     compose,
     compose_command,
     explained_errors,
@@ -25,10 +23,12 @@ from jsc.command import (
     quoted,
     run_hydra,
 )
-from jsc.explanation import nearest
+from jsc.cli.explanation import nearest
+from jsc.cli.settings import LabSettings, TrainSettings
+from jsc.errors import CommandError, NoRunError
 from jsc.report import report
-from jsc.reporting import NoRunError, lab_tables
-from jsc.settings import LabSettings, TrainSettings
+from jsc.reporting import lab_tables
+from jsc.sweep.checks import check_jobs
 
 GIVEN = ("experiment", "seed", "resume", "sweep.name", "sweep.resume", "hydra.sweep.dir")
 

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jsc.command import compose_command
+from jsc.cli.command import compose_command
+from jsc.cli.settings import ReportSettings
+from jsc.errors import ComparisonError, NoRunError
 from jsc.reporting import (
-    ComparisonError,
     LabTable,
-    NoRunError,
     Tolerances,
     comparison_csv,
     find_run_folders,
@@ -22,7 +22,6 @@ from jsc.reporting import (
     write_document,
     write_report,
 )
-from jsc.settings import ReportSettings
 
 USAGE = """\
 python -m jsc.report PATH... [key=value]     report runs: run folders, sweep folders, folders above them, or globs

@@ -22,6 +22,8 @@ import numpy.typing as npt
 import pydantic
 from pydantic import ConfigDict
 
+from jsc.errors import ResultError
+
 SCHEMA: Literal[1] = 1
 
 PLAN_FILE = "sweep.json"  # a sweep's, which names its jobs' folders; the others are a run's
@@ -37,10 +39,6 @@ Status = Literal["completed", "stopped_early", "diverged", "interrupted", "faile
 
 
 _EXACT = ConfigDict(extra="forbid", strict=True)
-
-
-class ResultError(ValueError):
-    """A record is missing, damaged or of another schema; the message names the file and what is wrong with it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,9 +3,10 @@
 import sys
 from pathlib import Path
 
-from jsc.command import compose_command
-from jsc.settings import SimulateSettings
-from jsc.simulation import JETS_FILE, SimulationError, WorkerError, open_production, progress_bar
+from jsc.cli.command import compose_command
+from jsc.cli.settings import SimulateSettings
+from jsc.errors import SimulationError, WorkerError
+from jsc.simulation import JETS_FILE, open_production, progress_bar
 
 
 def main() -> int:

@@ -5,15 +5,15 @@ python -m jsc.test checkpoint=PATH [model=...] [dataset=...]        conf/test.ya
 
 import sys
 
-from jsc.command import compose_command, explained_errors
-from jsc.imports import lean_imports
-from jsc.settings import TestSettings
+from jsc.cli.command import compose_command, explained_errors
+from jsc.cli.imports import lean_imports
+from jsc.cli.settings import TestSettings
 
 
 def entry() -> None:
     settings = compose_command("test", sys.argv[1:], TestSettings)
     with lean_imports():
-        from jsc.scored_checkpoint import score_checkpoint  # loads torch: a misspelt word is answered before that
+        from jsc.run.scored_checkpoint import score_checkpoint  # loads torch: a misspelt word is answered before that
     with explained_errors("test", sys.argv[1:]):
         score_checkpoint(settings)
 

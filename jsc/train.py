@@ -14,19 +14,20 @@ from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from jsc import console
-from jsc.checks import check_jobs, is_multirun
-from jsc.command import CommandError, JobFailed, check, default_settings, explained_errors, key_of, run_hydra
-from jsc.resume import resumed_overrides
-from jsc.settings import TrainSettings
-from jsc.sweep import resumed_words, swept_keys
+from jsc.cli import console
+from jsc.cli.command import check, default_settings, explained_errors, key_of, run_hydra
+from jsc.cli.resume import resumed_overrides
+from jsc.cli.settings import TrainSettings
+from jsc.errors import CommandError, JobFailed
+from jsc.sweep.checks import check_jobs, is_multirun
+from jsc.sweep.plan import resumed_words, swept_keys
 
 log = logging.getLogger(__name__)
 
 
 def main(config: DictConfig) -> float:
     """One run, or one job of a sweep; returns the validation loss for sweepers that search, NaN if it diverged."""
-    from jsc.training import train
+    from jsc.run.training import train
 
     job = HydraConfig.get()
     overrides = list(job.overrides.task)

@@ -15,11 +15,11 @@ import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
 
-from jsc.command import check, compose, composer_like
-from jsc.composer import Composer
+from jsc.cli.command import check, compose, composer_like
+from jsc.cli.composer import Composer
+from jsc.cli.run_names import run_id
+from jsc.cli.settings import TrainSettings
 from jsc.results import RunResult
-from jsc.run_names import run_id
-from jsc.settings import TrainSettings
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; tests interrupt what they start
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -74,7 +74,7 @@ def composer() -> Composer:
 @pytest.fixture
 def quick_run(tmp_path: Path) -> Callable[..., RunResult]:
     """Train for two short epochs with further overrides, in a folder of this test's."""
-    from jsc.training import train
+    from jsc.run.training import train
 
     def run(*overrides: str, folder: Path = tmp_path / "run", resume_from: Path | None = None) -> RunResult:
         folder.mkdir(exist_ok=True, parents=True)

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from jsc.assembly import build_schedule, build_trainer, choose_engine
-from jsc.command import CONFIG_FOLDER, check, job_variants
-from jsc.construction import construct
+from jsc.cli.command import CONFIG_FOLDER, check, job_variants
+from jsc.cli.construction import construct
+from jsc.cli.settings import TrainSettings
 from jsc.models import build_model, find_model
-from jsc.settings import TrainSettings
+from jsc.run.assembly import build_schedule, build_trainer, choose_engine
 from tests.conftest import settings_of
 
 FILES = sorted(CONFIG_FOLDER.rglob("*.yaml"))

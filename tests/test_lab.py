@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from jsc import lab
-from jsc.command import CONFIG_FOLDER, compose_command
+from jsc.cli.command import CONFIG_FOLDER, compose_command
+from jsc.cli.settings import LabSettings
 from jsc.results import read_result
-from jsc.settings import LabSettings
 
 QUESTIONS = ["batch_size", "max_epochs", "learning_rate", "lr_x_batch_size", "ten_times"]
 TINY = [

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from jsc import results
-from jsc.results import EpochMetrics, ResultError, RunResult
+from jsc.errors import ResultError
+from jsc.results import EpochMetrics, RunResult
 
 
 def a_result(**changes: object) -> RunResult:

@@ -13,15 +13,16 @@ import torch
 from sklearn.metrics import confusion_matrix, precision_score, recall_score, roc_auc_score
 from torch import nn
 
-from jsc import assembly
-from jsc.checkpoint import CheckpointError, load_weights, read_checkpoint
 from jsc.datasets import JetSample, load_jets, prepare
+from jsc.errors import CheckpointError
+from jsc.fit.checkpoint import load_weights, read_checkpoint
+from jsc.fit.task import JetClassifier
 from jsc.models import build_model, registry
 from jsc.results import RunResult, read_predictions, read_test
-from jsc.scoring import area_under_roc, class_scores, never_predicted
-from jsc.scoring import confusion_matrix as our_confusion
-from jsc.task import JetClassifier
-from jsc.testing import score_model
+from jsc.run import assembly
+from jsc.run.scoring import area_under_roc, class_scores, never_predicted
+from jsc.run.scoring import confusion_matrix as our_confusion
+from jsc.run.testing import score_model
 from tests.conftest import Command
 
 QuickRun = Callable[..., RunResult]

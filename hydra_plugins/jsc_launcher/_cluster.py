@@ -13,8 +13,8 @@ from hydra_plugins.jsc_launcher._groups import Layout, split
 from hydra_plugins.jsc_launcher._node import NodeTask, surroundings
 from hydra_plugins.jsc_launcher._runner import End, Listener, Work
 from hydra_plugins.jsc_launcher._tasks import TASK_FOLDER, Event, Task, TaskFolder
-from jsc.command import JobFailed
-from jsc.sweep import FINISHED, Job
+from jsc.errors import JobFailed
+from jsc.sweep.plan import FINISHED, Job
 
 log = logging.getLogger(__name__)
 

@@ -82,14 +82,14 @@ class ClusterLauncher(JscLauncher):
 
 
 def refuse(name: str, value: object, what_to_do: str) -> None:
-    from jsc.command import CommandError
+    from jsc.errors import CommandError
 
     raise CommandError(f"hydra.launcher.{name}={value}: {what_to_do}")
 
 
 def require(package: str, launcher: str, extra: str) -> None:
     """Raises CommandError if a package that is no dependency of jsc's is not there."""
-    from jsc.command import CommandError
+    from jsc.errors import CommandError
 
     if importlib.util.find_spec(package) is None:
         raise CommandError(f"hydra/launcher={launcher} needs {package}: pip install 'jsc[{extra}]'")

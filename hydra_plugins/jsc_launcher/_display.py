@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jsc.results import METRICS_FILE
-from jsc.sweep import Job, Sweep
+from jsc.sweep.plan import Job, Sweep
 
 log = logging.getLogger(__name__)
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from hydra_plugins.jsc_launcher._display import duration
 from hydra_plugins.jsc_launcher._groups import Layout, epoch_kind, epochs_to_train, split
 from hydra_plugins.jsc_launcher._server import ask
-from jsc import console
-from jsc.prefix import share_keys
+from jsc.cli import console
+from jsc.cli.settings import TrainSettings
 from jsc.results import read_metrics
-from jsc.settings import TrainSettings
-from jsc.sweep import Job, check_folders
+from jsc.sweep.plan import Job, check_folders
+from jsc.sweep.prefix import share_keys
 
 if TYPE_CHECKING:
     from hydra_plugins.jsc_launcher.jsc_launcher import JscLauncher
@@ -77,7 +77,7 @@ _measured: dict[str, float] = {}
 
 def epoch_seconds(settings: TrainSettings) -> float:
     """One epoch's, measured once for each network, data set, batch size, optimizer and engine; the first warms up."""
-    from jsc.training import train
+    from jsc.run.training import train
 
     trainer = settings.trainer.model_copy(update={"max_epochs": 2})
     key = repr(epoch_kind(settings))

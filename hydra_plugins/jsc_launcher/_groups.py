@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from jsc.settings import TrainSettings
+from jsc.cli.settings import TrainSettings
 
 
 @dataclass(frozen=True)

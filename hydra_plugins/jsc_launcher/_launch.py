@@ -20,11 +20,11 @@ from hydra_plugins.jsc_launcher._display import Display
 from hydra_plugins.jsc_launcher._runner import End, PackedConfig, Work
 from hydra_plugins.jsc_launcher._server import ask
 from hydra_plugins.jsc_launcher._shift import Shift, open_shift
-from jsc import console
-from jsc.command import check
-from jsc.prefix import share_keys
-from jsc.settings import TrainSettings
-from jsc.sweep import FINISHED, Job, Sweep
+from jsc.cli import console
+from jsc.cli.command import check
+from jsc.cli.settings import TrainSettings
+from jsc.sweep.plan import FINISHED, Job, Sweep
+from jsc.sweep.prefix import share_keys
 from jsc.train import command_of
 from jsc.train import main as train_main
 

@@ -14,7 +14,7 @@ from hydra.core.utils import JobReturn
 
 from hydra_plugins.jsc_launcher._runner import End, Runner, Work, signals_noted
 from hydra_plugins.jsc_launcher._tasks import Event, TaskFolder
-from jsc.sweep import Job
+from jsc.sweep.plan import Job
 
 log = logging.getLogger(__name__)
 

@@ -6,17 +6,17 @@ A rehearsal of the default run loads what the first job of each would else load 
 import logging
 from contextlib import suppress
 
-from jsc.imports import lean_imports
+from jsc.cli.imports import lean_imports
 
 with lean_imports():
     import torch
 
-    import jsc.training  # noqa: F401
-    from jsc.assembly import rehearse
-    from jsc.command import default_settings
+    import jsc.run.training  # noqa: F401
+    from jsc.cli.command import default_settings
+    from jsc.cli.settings import TrainSettings
     from jsc.datasets.epoch_order import EpochOrder
     from jsc.engine import warm_up
-    from jsc.settings import TrainSettings
+    from jsc.run.assembly import rehearse
 
     engine_log, to_terminal = logging.getLogger("jsc.engine"), logging.StreamHandler()
     engine_log.addHandler(to_terminal)

@@ -15,7 +15,7 @@ from ray.exceptions import RayError
 from hydra_plugins.jsc_launcher._node import NodeTask, run_task
 from hydra_plugins.jsc_launcher._tasks import Task
 from hydra_plugins.jsc_launcher.ray_launcher import RayConf
-from jsc.command import CommandError
+from jsc.errors import CommandError
 
 log = logging.getLogger(__name__)
 

@@ -20,11 +20,11 @@ from hydra_plugins.jsc_launcher._groups import Layout
 from hydra_plugins.jsc_launcher._server import ask
 from hydra_plugins.jsc_launcher._tasks import TASK_FOLDER, TaskFolder
 from hydra_plugins.jsc_launcher._worker import Assignment
-from jsc.command import JobFailed
-from jsc.prefix import adopt_run, shorter_run
+from jsc.cli.settings import TrainSettings
+from jsc.errors import JobFailed
 from jsc.results import RESULT_FILE, write_record
-from jsc.settings import TrainSettings
-from jsc.sweep import Job
+from jsc.sweep.plan import Job
+from jsc.sweep.prefix import adopt_run, shorter_run
 
 log = logging.getLogger(__name__)
 
@@ -251,7 +251,7 @@ class Runner:
 
 def _record_failure(job: Job, settings: TrainSettings, message: str, seconds: float) -> None:
     """The result.json that a job could not write itself."""
-    from jsc.training import Run
+    from jsc.run.training import Run
 
     run = Run(settings, job.folder, job.command, clock=time.perf_counter() - seconds)
     write_record(job.folder / RESULT_FILE, run.record("failed", message))

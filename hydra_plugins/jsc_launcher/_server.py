@@ -12,7 +12,7 @@ from multiprocessing import forkserver, get_context
 from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
 
-from jsc.imports import Answer, call_elsewhere
+from jsc.cli.imports import Answer, call_elsewhere
 
 GPU_DEVICES = tuple(map(Path, ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")))  # of NVIDIA, of AMD, of Linux in Windows
 HEAD_START = 2.0  # seconds that another import of torch cannot catch up with

@@ -14,10 +14,10 @@ from filelock import FileLock, Timeout
 from hydra_plugins.jsc_launcher._display import Display
 from hydra_plugins.jsc_launcher._runner import Place, signals_noted
 from hydra_plugins.jsc_launcher._tasks import TASK_FOLDER
-from jsc.command import CommandError
+from jsc.errors import CommandError
 from jsc.reporting.sweep_table import CSV_FILE, MARKDOWN_FILE
 from jsc.results import PLAN_FILE
-from jsc.sweep_console import summary
+from jsc.sweep.summary import summary
 from jsc.train import main as train_main
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError, JobPaths,
 from hydra_plugins.jsc_launcher._node import NodeTask, run_task
 from hydra_plugins.jsc_launcher._tasks import Task
 from hydra_plugins.jsc_launcher.slurm_launcher import SlurmConf
-from jsc.command import CommandError
+from jsc.errors import CommandError
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from jsc.command import CommandError
+from jsc.errors import CommandError
 from jsc.results import write_atomically
 
 TASK_FOLDER = "tasks"

@@ -27,7 +27,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, read_write
 
 from hydra_plugins.jsc_launcher._job import run_job
-from jsc.command import JobFailed
+from jsc.errors import JobFailed
 
 log = logging.getLogger(__name__)
 

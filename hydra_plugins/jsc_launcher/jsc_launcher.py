@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from hydra_plugins.jsc_launcher._groups import Layout
     from hydra_plugins.jsc_launcher._runner import Place
     from hydra_plugins.jsc_launcher._shift import Shift
-    from jsc.composer import JobComposer
-    from jsc.sweep import Sweep
+    from jsc.cli.composer import JobComposer
+    from jsc.sweep.plan import Sweep
 
 ON_FAILURE = ("continue", "stop", "retry")
 
@@ -69,8 +69,8 @@ class JscLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Raises CommandError on a setting out of its range."""
-        from jsc.command import CommandError
-        from jsc.composer import job_composer
+        from jsc.cli.composer import job_composer
+        from jsc.errors import CommandError
 
         if self.num_workers is not None and self.num_workers < 1:
             raise CommandError(f"hydra.launcher.num_workers={self.num_workers}: give 1 or more, or null for every core")

@@ -13,7 +13,8 @@ from omegaconf import OmegaConf
 from hydra_plugins.jsc_launcher.jsc_launcher import JscLauncher
 from hydra_plugins.jsc_search._space import Space, num_points, space_of
 from hydra_plugins.jsc_search._study import STORAGE_FILE, Study, open_study
-from jsc.command import CommandError, JobFailed, fixed_and_swept, quoted
+from jsc.cli.command import fixed_and_swept, quoted
+from jsc.errors import CommandError, JobFailed
 from jsc.results import PLAN_FILE
 
 if TYPE_CHECKING:

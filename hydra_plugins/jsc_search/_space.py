@@ -7,7 +7,7 @@ from typing import Any
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from jsc.command import CommandError
+from jsc.errors import CommandError
 
 Space = dict[str, BaseDistribution]
 

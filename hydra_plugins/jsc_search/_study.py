@@ -15,7 +15,7 @@ from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hydra_plugins.jsc_search._space import Space
-from jsc.command import CommandError
+from jsc.errors import CommandError
 
 STORAGE_FILE = "optuna.db"
 

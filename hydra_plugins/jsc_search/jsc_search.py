@@ -56,7 +56,7 @@ class JscSearch(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Raises CommandError on a setting out of its range, and where Optuna is not installed."""
-        from jsc.command import CommandError
+        from jsc.errors import CommandError
 
         try:
             import optuna  # noqa: F401  # only to know whether it is there

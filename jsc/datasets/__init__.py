@@ -6,12 +6,13 @@ batches of them, and is not imported here because it loads torch.
 
 from jsc.datasets.cache import cache_folder, load_jets
 from jsc.datasets.cernbox import CernboxJets
-from jsc.datasets.jets import CLASS_NAMES, FEATURE_NAMES, DatasetError, FileSource, JetSource, JetTable
+from jsc.datasets.jets import CLASS_NAMES, FEATURE_NAMES, FileSource, JetSource, JetTable
 from jsc.datasets.openml import OpenmlJets
 from jsc.datasets.prepared import PreparedJets, Split, prepare, restandardised, split_rows
 from jsc.datasets.sample import JetSample
 from jsc.datasets.simulated import SimulatedJets
 from jsc.datasets.table_file import JetFile
+from jsc.errors import DatasetError
 
 __all__ = [
     "CLASS_NAMES",

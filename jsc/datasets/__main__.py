@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from jsc.command import CONFIG_FOLDER, compose_command, explained_errors
-from jsc.construction import construct
+from jsc.cli.command import CONFIG_FOLDER, compose_command, explained_errors
+from jsc.cli.construction import construct
+from jsc.cli.settings import DatasetsSettings
 from jsc.datasets.cache import cache_folder, load_jets
 from jsc.datasets.card import data_card
-from jsc.settings import DatasetsSettings
 
 
 def main(arguments: Sequence[str], console: Console) -> None:

@@ -20,8 +20,9 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from jsc.datasets.jets import DatasetError, FileSource, JetSource
+from jsc.datasets.jets import FileSource, JetSource
 from jsc.datasets.prepared import SPLIT_SEED, TEST_FRACTION, VAL_FRACTION, PreparedJets, prepare
+from jsc.errors import DatasetError
 from jsc.results import write_atomically
 
 FORMAT = 2  # of what lies in prepared/; raise it whenever that, or how it is made, changes

@@ -9,7 +9,8 @@ from jsc.datasets.cache import cache_folder, file_sums
 from jsc.datasets.column_files import open_hdf5
 from jsc.datasets.columns import ONE_HOT_COLUMNS, Columns, make_table, require_columns
 from jsc.datasets.download import download
-from jsc.datasets.jets import FEATURE_NAMES, DatasetError, JetTable
+from jsc.datasets.jets import FEATURE_NAMES, JetTable
+from jsc.errors import DatasetError
 
 FILE_NAME = "processed-pythia82-lhc13-all-pt1-50k-r1_h022_e0175_t220_nonu_truth.z"  # HDF5, despite its name
 ARRAY_NAME = "t_allpar_new"

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from jsc.datasets.columns import Columns
-from jsc.datasets.jets import CLASS_NAMES, DatasetError
+from jsc.datasets.jets import CLASS_NAMES
+from jsc.errors import DatasetError
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 

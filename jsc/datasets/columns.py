@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from jsc.datasets.jets import CLASS_NAMES, FEATURE_NAMES, DatasetError, JetTable
+from jsc.datasets.jets import CLASS_NAMES, FEATURE_NAMES, JetTable
 from jsc.datasets.labels import index_labels, index_one_hot
 from jsc.datasets.table_check import check_table
+from jsc.errors import DatasetError
 
 ONE_HOT_COLUMNS = {name: f"j_{name}" for name in CLASS_NAMES}
 CLASS_COLUMNS = ("class", "label", "labels", "target", "y")

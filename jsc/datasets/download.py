@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock
 
 from jsc.datasets.cache import cache_errors
-from jsc.datasets.jets import DatasetError
+from jsc.errors import DatasetError
 
 RETRY_SECONDS = 2.0
 

@@ -33,10 +33,6 @@ CLASS_NAMES = ("g", "q", "w", "z", "t")
 MAX_CLASSES = len(CLASS_NAMES)  # the registry's networks and the fused engine are built for at most five
 
 
-class DatasetError(ValueError):
-    """The data cannot be used; the message says what came, what is allowed and what to do."""
-
-
 @dataclass(frozen=True)
 class JetTable:
     """Jets as a source delivers them: de-duplicated, finite, not standardised, in file order.

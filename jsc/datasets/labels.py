@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from jsc.datasets.jets import CLASS_NAMES, DatasetError
+from jsc.datasets.jets import CLASS_NAMES
 from jsc.datasets.table_check import NUM_EXAMPLES, check_class_names
+from jsc.errors import DatasetError
 
 
 def index_labels(

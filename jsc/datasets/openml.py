@@ -16,7 +16,8 @@ from filelock import FileLock
 from jsc.datasets.cache import cache_errors, cache_folder, file_sums
 from jsc.datasets.column_files import read_npz
 from jsc.datasets.columns import make_table
-from jsc.datasets.jets import FEATURE_NAMES, DatasetError, JetTable
+from jsc.datasets.jets import FEATURE_NAMES, JetTable
+from jsc.errors import DatasetError
 from jsc.results import write_atomically
 
 DATA_ID = 42468  # hls4ml_lhc_jets_hlf, 830,000 jets

@@ -8,7 +8,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from jsc.datasets.jets import DatasetError, JetTable
+from jsc.datasets.jets import JetTable
+from jsc.errors import DatasetError
 
 Split = Literal["train", "val", "test"]
 

@@ -7,7 +7,8 @@ from importlib import resources
 
 import numpy as np
 
-from jsc.datasets.jets import CLASS_NAMES, FEATURE_NAMES, DatasetError, JetTable
+from jsc.datasets.jets import CLASS_NAMES, FEATURE_NAMES, JetTable
+from jsc.errors import DatasetError
 
 FILE_NAME = "jsc_sample.npz"
 SHA256 = "a42b591452edd9dfa60d13ad18e8172c64bac30c6c1aacfb14d6d031168785ab"  # printed by benchmarks/cut_sample.py

@@ -7,7 +7,8 @@ from pathlib import Path
 from jsc.datasets.cache import file_sums
 from jsc.datasets.column_files import read_npz
 from jsc.datasets.columns import make_table
-from jsc.datasets.jets import FEATURE_NAMES, DatasetError, JetTable
+from jsc.datasets.jets import FEATURE_NAMES, JetTable
+from jsc.errors import DatasetError
 
 FILE_NAME = "jets.npz"
 VARIANT = "simulated-rapidity"  # angles in rapidity; the bundled sample's are in pseudorapidity, so scores differ

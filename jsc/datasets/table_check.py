@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from jsc.datasets.jets import MAX_CLASSES, DatasetError, JetTable
+from jsc.datasets.jets import MAX_CLASSES, JetTable
+from jsc.errors import DatasetError
 
 NUM_EXAMPLES = 5  # rows and names that a message shows; the counts say how many there are
 

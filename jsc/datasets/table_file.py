@@ -7,7 +7,8 @@ from pathlib import Path
 from jsc.datasets.cache import file_sums
 from jsc.datasets.column_files import read_columns
 from jsc.datasets.columns import make_table
-from jsc.datasets.jets import DatasetError, JetTable
+from jsc.datasets.jets import JetTable
+from jsc.errors import DatasetError
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,11 @@
 
 import sys
 
-from jsc.command import compose_command, explained_errors
-from jsc.console import table
+from jsc.cli.command import compose_command, explained_errors
+from jsc.cli.console import table
+from jsc.cli.settings import ModelsSettings
 from jsc.models import build_model, find_model, is_traceable, model_names, num_macs, num_parameters
-from jsc.plugins import import_plugins
-from jsc.settings import ModelsSettings
+from jsc.models.plugins import import_plugins
 
 
 def main(settings: ModelsSettings) -> None:

@@ -1,11 +1,12 @@
 """Reports from result files alone: tables, figures, text. Imports no torch."""
 
+from jsc.errors import ComparisonError, NoRunError
 from jsc.reporting.claims import Tolerances
-from jsc.reporting.comparison import ComparisonError, comparison_csv, make_comparison, read_checkpoint
+from jsc.reporting.comparison import comparison_csv, make_comparison, read_checkpoint
 from jsc.reporting.lab_report import make_report, write_document, write_report
 from jsc.reporting.palette import CLASS_COLOURS
 from jsc.reporting.references import LabTable, lab_tables
-from jsc.reporting.runs import NoRunError, Run, find_run_folders, read_runs
+from jsc.reporting.runs import Run, find_run_folders, read_runs
 
 __all__ = [
     "find_run_folders",

@@ -10,26 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from jsc.errors import ComparisonError, ResultError
 from jsc.reporting.charts import confusion_map, recall_bars
 from jsc.reporting.document import Block, Document, Figure, Paragraph, Section, Table
 from jsc.reporting.mcnemar import McNemar, holm
 from jsc.reporting.wording import NONE, class_symbol, join, score
-from jsc.results import (
-    PREDICTIONS_FILE,
-    TEST_FILE,
-    ResultError,
-    TestResult,
-    beside,
-    checkpoint_of,
-    read_predictions,
-    read_test,
-)
+from jsc.results import PREDICTIONS_FILE, TEST_FILE, TestResult, beside, checkpoint_of, read_predictions, read_test
 
 BYTES_PER_PARAMETER = 4  # float32
-
-
-class ComparisonError(ValueError):
-    """The two cannot be compared; the message says why, and what to do."""
 
 
 @dataclass(frozen=True)

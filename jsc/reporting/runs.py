@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import yaml
 
+from jsc.errors import NoRunError, ResultError
 from jsc.results import (
     CHECKPOINT_FOLDER,
     METRICS_FILE,
@@ -18,7 +19,6 @@ from jsc.results import (
     RESULT_FILE,
     TEST_FILE,
     EpochMetrics,
-    ResultError,
     RunResult,
     TestResult,
     read_metrics,
@@ -72,10 +72,6 @@ _RANGES = (
     ("max_epochs", 1, math.inf),
     ("epochs_run", 0, math.inf),
 )
-
-
-class NoRunError(ValueError):
-    """The paths given hold no run; the message says what was looked for."""
 
 
 @dataclass(frozen=True, kw_only=True)

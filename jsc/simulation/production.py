@@ -19,6 +19,7 @@ from typing import Any
 
 import filelock
 
+from jsc.errors import SimulationError
 from jsc.results import write_atomically
 from jsc.simulation.observables import OBSERVABLE_NAMES
 from jsc.simulation.processes import CLASS_NAMES, physics_settings
@@ -32,10 +33,6 @@ SETTINGS_FILE = "settings.json"
 LOCK_FILE = ".lock"
 
 EXTRA_PACKAGES = ("pythia8mc", "fastjet", "awkward", "vector")
-
-
-class SimulationError(ValueError):
-    """The simulation cannot be made so; the message says what came, what is allowed and what to do."""
 
 
 @dataclass

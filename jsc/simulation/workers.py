@@ -16,11 +16,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
+from jsc.errors import WorkerError
 from jsc.simulation.shards import Shard, write_shard
-
-
-class WorkerError(RuntimeError):
-    """A worker raised or died; the message holds its traceback, or the signal or exit code that it died with."""
 
 
 @dataclass

@@ -20,9 +20,9 @@ from hydra_plugins.jsc_launcher._runner import End, PackedConfig, Work
 from hydra_plugins.jsc_launcher._tasks import Event, Task, TaskFolder
 from hydra_plugins.jsc_launcher.ray_launcher import RayLauncher
 from hydra_plugins.jsc_launcher.slurm_launcher import SlurmLauncher
-from jsc.command import CommandError
-from jsc.settings import TrainSettings
-from jsc.sweep import Job
+from jsc.cli.settings import TrainSettings
+from jsc.errors import CommandError
+from jsc.sweep.plan import Job
 from jsc.train import main
 from tests.conftest import settings_of
 from tests.jsc_launcher.conftest import SweepCommand

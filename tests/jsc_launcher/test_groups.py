@@ -4,7 +4,7 @@ import pytest
 
 from hydra_plugins.jsc_launcher._dry_run import makespan
 from hydra_plugins.jsc_launcher._groups import epoch_kind, epochs_to_train, split
-from jsc.settings import TrainSettings
+from jsc.cli.settings import TrainSettings
 from tests.conftest import settings_of
 
 

@@ -15,7 +15,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from hydra_plugins.jsc_launcher._job import as_yaml, run_job
-from jsc.command import compose
+from jsc.cli.command import compose
 
 ODD = ["name='1e-3'", "note='a: b äöü'", "nothing=null", "many=[1,a]"]
 WORDS = ["model=jsc_trt", "scheduler=onecycle", *(f"+model.options.{word}" for word in ODD)]

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import torch
 
-from jsc.checkpoint import read_checkpoint
+from jsc.fit.checkpoint import read_checkpoint
 from jsc.results import read_metrics, read_result, read_test
-from jsc.training import train
+from jsc.run.training import train
 from tests.conftest import settings_of
 from tests.jsc_launcher.conftest import QUICK, SweepCommand
 from tests.processes import KILLED, PATIENCE, command_process
@@ -328,7 +328,7 @@ if __name__ == "__main__":
     try:
         train.entry()
     finally:
-        print("imported:", *sorted({"torch", "pytorch_lightning", "jsc.training"} & sys.modules.keys()))
+        print("imported:", *sorted({"torch", "pytorch_lightning", "jsc.run.training"} & sys.modules.keys()))
 """
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jsc.results import read_result
-from jsc.training import train
+from jsc.run.training import train
 from tests.conftest import settings_of
 from tests.jsc_launcher.clusters import require, wait_for_epochs
 from tests.jsc_launcher.conftest import SweepCommand

@@ -8,7 +8,7 @@ import pytest
 
 from hydra_plugins.jsc_launcher import _tasks
 from jsc.results import read_result
-from jsc.training import train
+from jsc.run.training import train
 from tests.conftest import settings_of
 from tests.jsc_launcher.clusters import require_slurm, wait_for_epochs
 from tests.jsc_launcher.conftest import QUICK, SweepCommand

@@ -4,7 +4,7 @@ import pytest
 
 from hydra_plugins.jsc_launcher import _tasks
 from hydra_plugins.jsc_launcher._tasks import Event, Task, TaskFolder
-from jsc.command import CommandError
+from jsc.errors import CommandError
 
 
 @pytest.fixture

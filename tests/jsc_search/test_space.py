@@ -7,7 +7,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from hydra_plugins.jsc_search._space import num_points, space_of
-from jsc.command import CommandError
+from jsc.errors import CommandError
 
 
 @pytest.mark.parametrize(

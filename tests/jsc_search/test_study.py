@@ -10,7 +10,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from hydra_plugins.jsc_search._study import Study, open_study
-from jsc.command import CommandError
+from jsc.errors import CommandError
 
 SPACE = {
     "lr": FloatDistribution(1e-5, 1.0, log=True),

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from jsc import results
-from jsc.reporting import ComparisonError, comparison_csv, make_comparison, read_checkpoint
+from jsc.errors import ComparisonError
+from jsc.reporting import comparison_csv, make_comparison, read_checkpoint
 from jsc.reporting.comparison import class_differences, mcnemar
 from jsc.reporting.document import Paragraph, Table
 

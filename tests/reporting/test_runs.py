@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from jsc import results
-from jsc.reporting.runs import NoRunError, Run, find_run_folders, read_run
+from jsc.errors import NoRunError
+from jsc.reporting.runs import Run, find_run_folders, read_run
 
 RunWriter = Callable[..., Path]
 

@@ -14,7 +14,8 @@ import pytest
 pytest.importorskip("fastjet", reason="the extra jsc[simulate] is not installed")
 pytest.importorskip("pythia8mc", reason="the extra jsc[simulate] is not installed")
 
-from jsc.simulation import SimulationError, WorkerError, open_production, workers
+from jsc.errors import SimulationError, WorkerError
+from jsc.simulation import open_production, workers
 from jsc.simulation.shards import Shard, read_shard
 from jsc.simulation.workers import run_shards
 

@@ -1,0 +1,1 @@
+"""What Lightning is given: the module, its callbacks, loggers and checkpoints."""

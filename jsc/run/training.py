@@ -1,0 +1,290 @@
+"""One run from settings to its record: build, fit, test the best checkpoint, write `result.json`."""
+
+import importlib.metadata
+import logging
+import math
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache, cached_property
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import Logger
+
+from jsc import __version__
+from jsc.cli import console
+from jsc.cli.settings import TrainSettings
+from jsc.datasets import PreparedJets
+from jsc.datasets.datamodule import JetDataModule
+from jsc.datasets.epoch_order import EpochOrder
+from jsc.engine import warm_up
+from jsc.fit.checkpoint import AtomicCheckpointIO, StoredModel, load_weights, read_checkpoint
+from jsc.fit.hparams import hyper_parameters, register_end, register_run
+from jsc.fit.interruption import StopOnSignal
+from jsc.fit.recorder import EpochRecorder
+from jsc.fit.task import JetClassifier
+from jsc.models import num_parameters
+from jsc.models.plugins import import_plugins
+from jsc.results import (
+    BEST_CHECKPOINT,
+    CHECKPOINT_FOLDER,
+    LAST_CHECKPOINT,
+    METRICS_FILE,
+    RESULT_FILE,
+    EpochMetrics,
+    RunResult,
+    Status,
+    TestResult,
+    from_here,
+    make_durable,
+    read_metrics,
+    write_record,
+)
+from jsc.run.assembly import build_task, build_trainer, jets_of
+from jsc.run.testing import score_model
+
+log = logging.getLogger(__name__)
+
+PACKAGES = ("torch", "pytorch-lightning", "hydra-core")
+
+
+@dataclass
+class Run:
+    """What is known of a run so far; `record` may be called before its fit and after it."""
+
+    settings: TrainSettings
+    folder: Path
+    command: str
+    started_at: str = field(default_factory=lambda: datetime.now().astimezone().isoformat(timespec="seconds"))
+    clock: float = field(default_factory=time.perf_counter)
+    jets: PreparedJets | None = None
+    task: JetClassifier | None = None
+    why_torch: str | None = None  # and not the fused engine
+    device: str = "cpu"
+    fit_seconds: float = 0.0
+    test: TestResult | None = None
+    warnings: list[str] = field(default_factory=list)
+
+    def warn(self, message: str) -> None:
+        """Say it now, and in the record."""
+        log.warning(message)
+        self.warnings.append(message)
+
+    @property
+    def best_checkpoint(self) -> Path:
+        return self.folder / CHECKPOINT_FOLDER / BEST_CHECKPOINT
+
+    @property
+    def last_checkpoint(self) -> Path:
+        return self.folder / CHECKPOINT_FOLDER / LAST_CHECKPOINT
+
+    @cached_property
+    def epochs(self) -> list[EpochMetrics]:
+        """Those recorded so far; to be asked for when the fit has ended."""
+        return epochs_in(self.folder)
+
+    @cached_property
+    def best(self) -> StoredModel | None:
+        """What best.ckpt holds; to be asked for when the fit has ended."""
+        return read_checkpoint(self.best_checkpoint) if self.best_checkpoint.is_file() else None
+
+    @property
+    def best_epoch(self) -> EpochMetrics | None:
+        """The one that best.ckpt is of; None without one, or if its validation loss is no number."""
+        epoch = None if self.best is None else self.best.epoch
+        rows = [e for e in self.epochs if e.epoch == epoch and e.val_loss is not None and math.isfinite(e.val_loss)]
+        return rows[0] if rows else None
+
+    def record(self, status: Status, error: str | None = None) -> RunResult:
+        """`result.json`; its training and validation scores are those of the best epoch, the one that is tested.
+
+        If none was, they are the last epoch's. The speed is that of all epochs together.
+        """
+        settings, jets, epochs = self.settings, self.jets, self.epochs
+        best = self.best_epoch or (epochs[-1] if epochs else None)
+        speeds = [e.jets_per_second for e in epochs if e.jets_per_second is not None]
+        return RunResult(
+            status=status,
+            error=error,
+            model=settings.model.name,
+            num_parameters=num_parameters(self.task.model) if self.task else None,
+            dataset=settings.dataset.name,
+            dataset_variant=jets.variant if jets else None,
+            dataset_sha256=jets.sha256 if jets else None,
+            num_train=jets.num_train if jets else None,
+            num_val=jets.num_val if jets else None,
+            num_test=jets.num_test if jets else None,
+            optimizer=settings.optimizer.name,
+            lr=settings.optimizer.lr,
+            weight_decay=settings.optimizer.weight_decay,
+            scheduler=settings.scheduler.name,
+            batch_size=settings.dataset.batch_size,
+            max_epochs=settings.trainer.max_epochs,
+            epochs_run=len(epochs),
+            seed=settings.seed,
+            engine="torch" if self.task is None or self.task.automatic_optimization else "fused",
+            device=self.device,
+            train_loss=best.train_loss if best else None,
+            train_acc=best.train_acc if best else None,
+            val_loss=best.val_loss if best else None,
+            val_acc=best.val_acc if best else None,
+            test_loss=self.test.test_loss if self.test else None,
+            test_acc=self.test.test_acc if self.test else None,
+            never_predicted=self.test.never_predicted if self.test else [],
+            best_epoch=self.best_epoch.epoch if self.best_epoch else None,
+            fit_seconds=self.fit_seconds,
+            total_seconds=time.perf_counter() - self.clock,
+            jets_per_second=len(speeds) / sum(1 / speed for speed in speeds) if speeds else None,
+            checkpoint_best=from_here(self.best_checkpoint) if self.best_checkpoint.is_file() else None,
+            checkpoint_last=from_here(self.last_checkpoint) if self.last_checkpoint.is_file() else None,
+            command=self.command,
+            versions=versions(),
+            started_at=self.started_at,
+            host=platform.node(),
+            warnings=self.warnings,
+        )
+
+
+def epochs_in(folder: Path) -> list[EpochMetrics]:
+    """A run's epochs so far; none before its first."""
+    return read_metrics(folder) if (folder / METRICS_FILE).is_file() else []
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Of what a run's numbers depend on."""
+    packages = {name.replace("-", "_"): importlib.metadata.version(name) for name in PACKAGES}
+    return {"python": platform.python_version(), "jsc": __version__, **packages}
+
+
+def train(
+    settings: TrainSettings, *, folder: Path, command: str, resume_from: Path | None = None, varied: Sequence[str] = ()
+) -> RunResult:
+    """Train, test and record one run in `folder`. `varied`: keys by which a reader tells it from others.
+
+    Raises whatever ended it, KeyboardInterrupt included, after the record was written.
+    """
+    run = Run(settings, folder, command)
+    try:
+        import_plugins(settings.plugins)
+        pl.seed_everything(settings.seed, verbose=False)
+        torch.set_num_threads(settings.trainer.num_threads)
+        run.jets = jets_of(settings.dataset)
+        run.task, run.why_torch = build_task(settings, run.jets)
+        callbacks = [EpochRecorder(folder), StopOnSignal(run.last_checkpoint)]
+        trainer = build_trainer(
+            settings, uses_torch=run.task.automatic_optimization, folder=folder, callbacks=callbacks
+        )
+        for logger in trainer.loggers:
+            register_run(logger, hyper_parameters(settings), varied)
+        status = fit(run, run.jets, run.task, trainer, resume_from)
+        if run.best_epoch is not None:
+            test_best(run, run.jets, run.task, trainer.loggers, ended_well=status != "diverged")
+        elif status != "diverged":
+            run.warn("No epoch ended with a validation loss and a best.ckpt: nothing was tested.")
+    except KeyboardInterrupt:
+        write_record(folder / RESULT_FILE, run.record("interrupted", "interrupted by its user"))
+        log.warning("Interrupted. To go on: python -m jsc.train resume='%s'", from_here(folder))
+        raise
+    except Exception as error:
+        write_record(folder / RESULT_FILE, run.record("failed", f"{type(error).__name__}: {error}"))
+        raise
+    result = run.record(status)
+    make_durable(folder)
+    write_record(folder / RESULT_FILE, result)
+    log.info(console.result_table(result))
+    return result
+
+
+def fit(run: Run, jets: PreparedJets, task: JetClassifier, trainer: pl.Trainer, resume_from: Path | None) -> Status:
+    """Train to the end that the settings name, or to a loss that is no number."""
+    settings = run.settings
+    run.device = device_name(trainer)
+    log.info(
+        "%s with %s parameters on %s; %s (%s): %s jets to train, %s to validate, %s to test",
+        settings.model.name,
+        f"{num_parameters(task.model):,}",
+        run.device,
+        settings.dataset.name,
+        jets.variant,
+        *(f"{n:,}" for n in (jets.num_train, jets.num_val, jets.num_test)),
+    )
+    log.info("engine: %s", "fused" if run.why_torch is None else f"torch ({run.why_torch})")
+    if run.why_torch is None:
+        warm_up(next(task.model.parameters()).dtype)  # before the clock: a second, or many
+    EpochOrder(1, seed=0).rows_N()
+    if resume_from is not None:
+        check_same_jets(run, jets, resume_from)
+    data = JetDataModule(
+        jets,
+        batch_size=settings.dataset.batch_size,
+        seed=settings.seed,
+        in_stretches=not task.automatic_optimization,
+    )
+    earlier_epochs = epochs_in(run.folder) if resume_from is not None else []
+    started = time.perf_counter()
+    try:
+        trainer.fit(task, datamodule=data, ckpt_path=resume_from, weights_only=True)
+    except SystemExit as ended:  # what Lightning makes of a KeyboardInterrupt
+        if isinstance(ended.__context__, KeyboardInterrupt):
+            raise ended.__context__ from None
+        raise
+    finally:
+        run.fit_seconds = time.perf_counter() - started + (earlier_epochs[-1].seconds if earlier_epochs else 0.0)
+    checkpoint_io = trainer.strategy.checkpoint_io
+    if isinstance(checkpoint_io, AtomicCheckpointIO) and checkpoint_io.best is not None:
+        run.best = checkpoint_io.best  # what the file holds, which takes as long to read as an epoch takes
+    epochs = run.epochs
+    if epochs and epochs[-1].train_loss is not None and not math.isfinite(epochs[-1].train_loss):
+        run.warn(
+            f"The training loss became {epochs[-1].train_loss} in epoch {epochs[-1].epoch}: try a smaller optimizer.lr."
+        )
+        return "diverged"
+    if trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps:
+        return "completed"
+    return "completed" if len(epochs) >= settings.trainer.max_epochs else "stopped_early"
+
+
+def test_best(
+    run: Run, jets: PreparedJets, task: JetClassifier, loggers: Sequence[Logger], *, ended_well: bool
+) -> None:
+    """Score the test split once, with the weights of the lowest validation loss."""
+    assert run.best is not None
+    load_weights(task.model, run.best.weights, run.best_checkpoint)
+    run.test = score_model(
+        task,
+        jets,
+        checkpoint=run.best_checkpoint,
+        model_name=run.settings.model.name,
+        dataset_name=run.settings.dataset.name,
+        accelerator=run.settings.trainer.accelerator if task.automatic_optimization else "cpu",
+        precision=run.settings.trainer.precision,
+    )
+    scores = {"test_loss_epoch": run.test.test_loss, "test_acc_epoch": run.test.test_acc}
+    for logger in loggers:
+        logger.log_metrics(scores, step=run.epochs[-1].step - 1)
+        if ended_well:
+            register_end(logger)
+        logger.finalize("success")
+    for warning in run.test.warnings:
+        run.warn(warning)
+
+
+def check_same_jets(run: Run, jets: PreparedJets, checkpoint: Path) -> None:
+    """Warn, in the record too, if a run goes on with other jets than it began with."""
+    before = read_checkpoint(checkpoint).hyper_parameters or {}
+    if before.get("dataset_sha256") != jets.sha256:
+        run.warn(
+            f"The run began on jets of variant {before.get('dataset_variant')}, SHA-256 {before.get('dataset_sha256')} "
+            f"and goes on with variant {jets.variant}, SHA-256 {jets.sha256}: its scores belong to neither."
+        )
+
+
+def device_name(trainer: pl.Trainer) -> str:
+    """`cpu`, or the GPU's own name."""
+    device = trainer.strategy.root_device
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

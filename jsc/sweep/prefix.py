@@ -1,0 +1,174 @@
+"""Runs that begin alike: a run of 50 epochs goes on from the recorded run of 10 with the same settings.
+
+Its weights and scores are those that it would have had alone; its seconds too count from its own first epoch.
+"""
+
+import io
+import logging
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jsc.cli.settings import TrainSettings
+from jsc.errors import ResultError
+from jsc.results import (
+    BEST_CHECKPOINT,
+    CHECKPOINT_FOLDER,
+    LAST_CHECKPOINT,
+    METRICS_FILE,
+    read_metrics,
+    read_result,
+    write_atomically,
+)
+
+log = logging.getLogger(__name__)
+
+_LAST_CHECKPOINT = "jsc.fit.checkpoint.LastCheckpoint"
+# Callbacks to whom the fit's length makes no difference; to a user's own, or early stopping, it may.
+_BLIND_CALLBACKS = (
+    "pytorch_lightning.callbacks.ModelCheckpoint",
+    "jsc.fit.checkpoint.BestCheckpoint",
+    _LAST_CHECKPOINT,
+    "jsc.fit.progress.FitProgress",
+)
+
+
+def share_keys(
+    settings: Mapping[int, TrainSettings],
+    ask: Callable[[Callable[..., dict[str, bool]], list[TrainSettings]], dict[str, bool]],
+) -> dict[int, str | None]:
+    """For each of these runs, by number: the same key for those that train alike as far as both go; None for the rest.
+
+    They differ in `trainer.max_epochs` alone, and their layers draw no numbers that the engine does not know. `ask`
+    calls a function that imports torch, for networks that `remember` was not told of.
+    """
+    keys = {num: _share_key(s) for num, s in settings.items()}
+    num_alike = Counter(keys.values())
+    alike = {num: key for num, key in keys.items() if key is not None and num_alike[key] > 1}
+    unknown = [settings[num] for num in alike if _network_of(settings[num]) not in _draws_nothing]
+    if unknown:
+        remember(ask(networks_that_draw_nothing, unknown))
+    return {num: alike.get(num) if _draws_nothing.get(_network_of(s)) else None for num, s in settings.items()}
+
+
+def remember(networks: Mapping[str, bool]) -> None:
+    """What `networks_that_draw_nothing` returned in another process."""
+    _draws_nothing.update(networks)
+
+
+_draws_nothing: dict[str, bool] = {}
+
+
+def networks_that_draw_nothing(settings: Sequence[TrainSettings]) -> dict[str, bool]:
+    """Whether each network is made of layers whose random numbers are counted by step, not drawn in sequence."""
+    from jsc.engine import CannotLower
+    from jsc.models.plugins import import_plugins
+    from jsc.run.assembly import build_network, jets_of, plan_of
+
+    known: dict[str, bool] = {}
+    for s in settings:
+        if _network_of(s) not in known:  # of a thousand runs most have the same
+            import_plugins(s.plugins)
+            try:
+                plan_of(s.model, build_network(s.model, jets_of(s.dataset)))
+                known[_network_of(s)] = True
+            except CannotLower:
+                known[_network_of(s)] = False
+    return known
+
+
+def _network_of(settings: TrainSettings) -> str:
+    return repr((settings.model, settings.dataset, settings.plugins))
+
+
+def _share_key(settings: TrainSettings) -> str | None:
+    """The same for runs that differ in `trainer.max_epochs` alone and train alike, if their layers let them.
+
+    None where that is not certain: early stopping, callbacks of the user's own, a schedule that is told the fit's
+    length, a fit that ends by steps or does not save its end.
+    """
+    callbacks = [c for c in settings.callbacks.values() if c is not None]
+    last = settings.callbacks.get("last_checkpoint")
+    best = settings.callbacks.get("best_checkpoint")
+    if (
+        any(callback.target not in _BLIND_CALLBACKS for callback in callbacks)
+        or last is None
+        or best is None
+        or last.target != _LAST_CHECKPOINT
+        or settings.scheduler.needs_total_steps
+        or settings.trainer.max_steps != -1
+        or settings.trainer.devices > 1
+        or settings.trainer.accumulate_grad_batches > 1
+    ):
+        return None
+    plain = settings.model_dump(by_alias=True)
+    plain["trainer"].pop("max_epochs")
+    return repr(plain)  # a schedule that interpolates max_epochs (cosine's T_max) makes the keys differ
+
+
+def shorter_run(folders: Sequence[Path], max_epochs: int) -> Path | None:
+    """Of runs with one share key, the longest that is recorded whole and shorter than `max_epochs`."""
+    lengths = {}
+    for folder in folders:
+        try:
+            result = read_result(folder)
+            is_whole = len(read_metrics(folder)) == result.max_epochs
+        except ResultError:
+            continue
+        checkpoints = folder / CHECKPOINT_FOLDER
+        has_files = all((checkpoints / name).is_file() for name in (BEST_CHECKPOINT, LAST_CHECKPOINT))
+        if result.status == "completed" and is_whole and has_files and result.max_epochs < max_epochs:
+            lengths[folder] = result.max_epochs
+    return max(lengths, key=lambda folder: lengths[folder], default=None)
+
+
+def adopt_run(source: Path, target: Path, settings: TrainSettings) -> None:
+    """Copy a shorter run into `target`, a run of `settings`, as if that had been interrupted there.
+
+    `last.ckpt` comes last: without it the target starts from the beginning.
+    """
+    epochs = read_metrics(source)
+    log.info("Epochs 1 to %d are those of %s: the same settings but for trainer.max_epochs.", len(epochs), source.name)
+    shutil.copyfile(source / METRICS_FILE, target / METRICS_FILE)
+    for events in sorted(source.glob("events.out.tfevents.*")):
+        _copy_events(events, target / events.name)
+    for name in (BEST_CHECKPOINT, LAST_CHECKPOINT):
+        _copy_checkpoint(source, target, name, settings)
+
+
+def _copy_checkpoint(source: Path, target: Path, name: str, settings: TrainSettings) -> None:
+    import torch
+
+    checkpoint = torch.load(source / CHECKPOINT_FOLDER / name, map_location="cpu", weights_only=True)
+    checkpoint["hyper_parameters"]["settings"] = settings.model_dump(by_alias=True)
+    checkpoint["callbacks"] = _moved(checkpoint["callbacks"], str(source), str(target))
+    content = io.BytesIO()
+    torch.save(checkpoint, content)
+    write_atomically(target / CHECKPOINT_FOLDER / name, content.getvalue())
+
+
+def _moved(value: Any, source: str, target: str) -> Any:
+    """Paths within a callback's state, which ModelCheckpoint compares with its own."""
+    if isinstance(value, dict):
+        return {_moved(k, source, target): _moved(v, source, target) for k, v in value.items()}
+    if isinstance(value, str) and (value == source or value.startswith(source + os.sep)):
+        return target + value[len(source) :]
+    return value
+
+
+def _copy_events(source: Path, target: Path) -> None:
+    """All but the shorter run's test scores, which are not this run's, and its hyperparameters."""
+    from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    with target.open("wb") as file:
+        writer = RecordWriter(file)
+        for record in RawEventFileLoader(str(source)).Load():
+            tags = [value.tag for value in Event.FromString(record).summary.value]
+            if not any(tag.startswith(("test_", "_hparams_/")) for tag in tags):
+                writer.write(record)
+        writer.flush()

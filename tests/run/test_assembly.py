@@ -1,0 +1,66 @@
+"""What `rehearse` finds before a run has a folder."""
+
+import pytest
+
+from jsc.errors import CommandError
+from jsc.run.assembly import rehearse
+from tests.conftest import settings_of
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("scheduler=step scheduler.step_size=0", r"scheduler step \(step_size=0, gamma=0.5\): ZeroDivisionError: "),
+        (
+            "scheduler=step scheduler.step_size=1 scheduler.gamma=-1",
+            r"\(step_size=1, gamma=-1\): the learning rate is -0.001 after epoch 1; ",
+        ),
+        ("scheduler=step scheduler.step_size=abc", r"scheduler step \(step_size=abc, gamma=0.5\): TypeError: "),
+        ("scheduler=cosine scheduler.T_max=0", r"scheduler cosine \(T_max=0, eta_min=0.0\): ZeroDivisionError: "),
+        ("scheduler=onecycle scheduler.pct_start=2", r"scheduler onecycle .*pct_start=2.*: ValueError: "),
+        ("optimizer.betas=[0.9]", r"optimizer adam \(.*betas=\[0.9\].*\): list index out of range"),
+        ("engine=torch optimizer.betas=[0.9]", "list index out of range"),
+        ("optimizer.betas=[0.9,1.5]", "Invalid beta parameter at index 1: 1.5"),
+        ("loss.class_weights=[0,0,0,0,0]", "one of them at least is above 0"),
+        ("loss.class_weights=[1,1]", "give 5 weights, one for each of"),
+        (
+            "callbacks=early_stopping callbacks.early_stopping.monitor=val_los",
+            r"callbacks\.early_stopping\.monitor=val_los: nothing of .* Did you mean val_loss_epoch\? Allowed: train_",
+        ),
+        ("callbacks.best_checkpoint.monitor=val_acc", "Did you mean val_acc_epoch"),
+        (
+            "scheduler=plateau scheduler.monitor=val_loss",
+            r"scheduler\.monitor=val_loss: .* mean val_loss_epoch",
+        ),
+        ("callbacks=early_stopping callbacks.early_stopping.mode=down", "^trainer, callbacks or logger: "),
+        ("trainer.devices=3", "trainer.strategy=auto cannot start several .* give trainer=ddp trainer.devices=3$"),
+        ("trainer.devices=2 trainer.strategy=ddp", "give trainer=ddp trainer.devices=2$"),
+    ],
+)
+def test_what_a_run_cannot_use_is_said_beforehand(words: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        rehearse(settings_of(*words.split()))
+
+
+def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CUDAAccelerator", "MPSAccelerator"):
+        monkeypatch.setattr(f"jsc.run.assembly.{name}.is_available", lambda: False)
+    with pytest.raises(CommandError, match=r"trainer\.accelerator=gpu: torch finds no GPU here; take "):
+        rehearse(settings_of("trainer=gpu"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(f"scheduler={name}" for name in ("none", "cosine", "step", "onecycle", "plateau")),
+        "scheduler=cosine trainer.max_epochs=150",
+        "scheduler=onecycle scheduler.cycle_momentum=true",
+        "trainer=ddp trainer.devices=3",
+        "callbacks=early_stopping callbacks.early_stopping.monitor=val_acc_epoch",
+        "callbacks=early_stopping callbacks.early_stopping.monitor=lr-Adam",
+        "callbacks=early_stopping callbacks.early_stopping.monitor=val_auc_epoch "
+        "+callbacks.auc._target_=tests.run.test_training.ValidationHooks",
+    ],
+)
+def test_what_a_run_can_use_is_let_through(words: str) -> None:
+    rehearse(settings_of(*words.split()))
