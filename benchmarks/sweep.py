@@ -17,7 +17,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from statistics import median
 
-from hydra_plugins.jsc_launcher._groups import num_cores
+from jsc.sweep.split import num_cores
 from jsc.results import RESULT_FILE, read_result
 
 

@@ -28,7 +28,6 @@ from jsc.cli.settings import LabSettings, TrainSettings
 from jsc.errors import CommandError, NoRunError
 from jsc.report import report
 from jsc.reporting import lab_tables
-from jsc.sweep.checks import check_jobs
 
 GIVEN = ("experiment", "seed", "resume", "sweep.name", "sweep.resume", "hydra.sweep.dir")
 
@@ -106,7 +105,7 @@ def run_sweep(words: Sequence[str]) -> int:
     """The exit code of `python -m jsc.train WORDS`, run in this process: the workers of all sweeps are forks of one."""
     sys.argv[1:] = words
     try:
-        run_hydra(train.main, "train", check_jobs=check_jobs)
+        run_hydra(train.main, "train")
     except SystemExit as ended:
         return int(ended.code or 0)
 

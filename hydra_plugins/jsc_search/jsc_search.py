@@ -6,7 +6,11 @@ again; both count jobs and trials from 0 again in a storage that holds trials al
 and both launch every batch anew, which here would start the workers again for every two trials.
 """
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Dict, Optional  # noqa: UP035  # OmegaConf does not read the new forms on every Python
 
 from hydra.core.config_store import ConfigStore
@@ -15,6 +19,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
+
+from hydra_plugins.jsc_launcher.jsc_launcher import JscLauncher
 
 
 @dataclass
@@ -76,9 +82,49 @@ class JscSearch(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the search. Raises CommandError, JobFailed if no trial came to a score, KeyboardInterrupt."""
-        from hydra_plugins.jsc_search._search import search
+        from hydra_plugins.jsc_launcher._jobs import check_jobs
+        from hydra_plugins.jsc_search._search import Jobs, Search
+        from jsc.cli.command import fixed_and_swept
+        from jsc.errors import CommandError
+        from jsc.sweep.session import Session
 
-        search(self, arguments)
+        assert self.config is not None
+        assert self.hydra_context is not None
+        assert self.launcher is not None
+        config, loader = self.config, self.hydra_context.config_loader
+        if config.sweep.part is not None:  # its jobs are those of the plan
+            self.launcher.launch([], initial_job_idx=0)
+            return
+        num_at_once: int = 1
+        check: Callable[[Jobs], object] = partial(check_jobs, config, loader)
+        share_workers: Callable[[int], AbstractContextManager[Session | None]] = _alone
+        if isinstance(self.launcher, JscLauncher):
+            if self.launcher.on_failure == "stop":
+                raise CommandError(
+                    "hydra.launcher.on_failure=stop: a search goes on after a failed trial; give continue, retry"
+                )
+            launches = self.launcher.launches
+            num_at_once, check, share_workers = launches.layout.num_side_by_side, launches.maker.make, launches.open
+        fixed, swept = fixed_and_swept(arguments, self.params, loader)
+        search = Search(
+            folder=Path(str(config.hydra.sweep.dir)).absolute(),
+            fixed=fixed,
+            swept=swept,
+            num_trials=self.num_trials,
+            num_startup_trials=self.num_startup_trials,
+            num_at_once=self.num_at_once or num_at_once,
+            seed=self.seed,
+            resumes=config.sweep.resume is not None,
+            check=check,
+            open=share_workers,
+            launch=self.launcher.launch,
+        )
+        search.dry_run() if config.sweep.dry_run else search.run()
+
+
+def _alone(num_jobs: int) -> AbstractContextManager[None]:
+    """Another launcher than jsc's has nothing for batches to share."""
+    return nullcontext()
 
 
 ConfigStore.instance().store(group="hydra/sweeper", name="jsc_search", node=JscSearchConf, provider="jsc")

@@ -11,7 +11,8 @@ from jsc.cli.imports import lean_imports
 with lean_imports():
     import torch
 
-    import jsc.run.training  # noqa: F401
+    import jsc.run.training
+    import jsc.sweep.worker  # noqa: F401
     from jsc.cli.command import default_settings
     from jsc.cli.settings import TrainSettings
     from jsc.datasets.epoch_order import EpochOrder
