@@ -1,17 +1,16 @@
 """Every file of conf/ composes, checks and builds."""
 
-import argparse
 from pathlib import Path
 
 import pytest
 import yaml
 
-from jsc.cli.command import CONFIG_FOLDER, check, job_variants
+from jsc.cli.command import CONFIG_FOLDER, check, combinations, compose
 from jsc.cli.construction import construct
 from jsc.cli.settings import TrainSettings
 from jsc.models import build_model, find_model
 from jsc.run.assembly import build_schedule, build_trainer, choose_engine
-from tests.conftest import settings_of
+from tests.conftest import composer, settings_of
 
 FILES = sorted(CONFIG_FOLDER.rglob("*.yaml"))
 NAMES = [str(f.relative_to(CONFIG_FOLDER)) for f in FILES]
@@ -110,8 +109,9 @@ def test_experiments_vary_what_they_say_and_nothing_else(choice: str) -> None:
     first_line, question = (CONFIG_FOLDER / "experiment" / f"{choice}.yaml").read_text().splitlines()[:2]
     assert first_line == "# @package _global_"
     assert f"python -m jsc.train -m experiment={choice}" in question
-    arguments = argparse.Namespace(multirun=True, overrides=[f"experiment={choice}"], config_dir=None)
-    jobs = list(job_variants("train", arguments))
+    experiment = [f"experiment={choice}"]
+    params = compose("train", experiment).hydra.sweeper.params
+    jobs = [composer()(overrides) for overrides in combinations(experiment, params)]
     expected = EXPERIMENTS[choice]
     for job in jobs:
         check(job, TrainSettings)

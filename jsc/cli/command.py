@@ -5,6 +5,7 @@ made. With HYDRA_FULL_ERROR=1 the traceback is shown as well.
 """
 
 import contextlib
+import itertools
 import os
 import shlex
 import sys
@@ -196,6 +197,26 @@ def fixed_and_swept(
     read = (told | {key: o for key, o in defaults.items() if key not in told}).values()
     fixed = [str(o.input_line) for o in read if not o.is_sweep_override()]
     return fixed, [o for o in read if o.is_sweep_override()]
+
+
+def combinations(
+    overrides: Sequence[str], params: Mapping[str, Any], config_loader: ConfigLoader | None = None
+) -> list[list[str]]:
+    """The overrides of each job of a sweep over all that these vary, in the order of Hydra's own sweeper: params first.
+
+    Raises CommandError for an interval, and Hydra's errors.
+    """
+    values: dict[str, list[str]] = {}
+    parse = OverridesParser.create(config_loader=config_loader).parse_overrides
+    for override in parse([*(f"{key}={value}" for key, value in params.items()), *overrides]):
+        key = override.get_key_element()
+        if override.is_discrete_sweep():
+            values[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
+        elif override.is_sweep_override():
+            raise CommandError(f"{override.input_line}: an interval is searched, not swept: add hparams_search=optuna")
+        else:
+            values[key] = [f"{key}={override.get_value_element_as_str()}"]
+    return [list(job) for job in itertools.product(*values.values())]
 
 
 def command_of(overrides: Sequence[str]) -> str:

@@ -1,7 +1,8 @@
 """What can be known to be wrong with a run or a sweep, found before there is a folder."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,19 @@ def check_run(config: DictConfig) -> None:
             if isinstance(answer, Death):
                 print(f"The network cannot be built: {died(settings, answer)}", file=sys.stderr)
                 raise JobFailed
-    jsc.run.assembly.rehearse(settings)
+    with _of_the_command():
+        jsc.run.assembly.rehearse(settings)
+
+
+@contextmanager
+def _of_the_command() -> Iterator[None]:
+    """Within this context a ValueError is one of the command, whose message is all that its user needs."""
+    try:
+        yield
+    except CommandError:
+        raise
+    except ValueError as error:
+        raise CommandError(str(error)) from error
 
 
 def died(settings: TrainSettings, death: Death) -> str:
@@ -128,10 +141,8 @@ def rehearse_kinds(settings: Mapping[int, TrainSettings], known: dict[str, bool 
 
 
 def _rehearsed_here(settings: TrainSettings) -> bool:
-    try:
+    with _of_the_command():
         return rehearsed(settings)
-    except ValueError as error:
-        raise CommandError(str(error)) from error
 
 
 def _say(text: str) -> None:

@@ -1,41 +1,54 @@
 import os
-import time
+import signal
+import sys
+from multiprocessing import get_context
+from typing import Any
 
 import pytest
 
-from hydra_plugins.jsc_launcher import _server
-from hydra_plugins.jsc_launcher._server import ask, ask_early
-from hydra_plugins.jsc_launcher.jsc_launcher import JscLauncher
+from jsc.errors import CommandError, WorkerError
+from jsc.sweep.fork_server import Death, ask
 
 
-@pytest.fixture(autouse=True)
-def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a sweep's own process on a machine without GPUs."""
-    monkeypatch.setattr(_server, "may_have_gpus", lambda: False)
-    monkeypatch.delitem(_server.sys.modules, "torch", raising=False)
+class UnsendableError(Exception):
+    def __init__(self, one: str, other: str) -> None:
+        super().__init__(one)
 
 
-@pytest.mark.parametrize(("seconds_ago", "is_own_child"), [(0.0, True), (_server.HEAD_START + 1, False)])
-def test_a_server_that_has_just_begun_is_not_waited_for(
-    monkeypatch: pytest.MonkeyPatch, seconds_ago: float, is_own_child: bool
-) -> None:
-    assert JscLauncher.get_ready() is ask_early
-    monkeypatch.setattr(_server, "_started_at", time.monotonic() - seconds_ago)
-    assert (ask_early(os.getppid) == os.getpid()) == is_own_child
+def answer(how: Any) -> Any:
+    if isinstance(how, BaseException):
+        raise how
+    if how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "exit":
+        os._exit(3)
+    return "torch" in sys.modules, os.getpid(), os.environ.get("JSC_MARK")
 
 
-def test_where_there_may_be_gpus_torch_is_imported_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_server, "may_have_gpus", lambda: True)
-    assert JscLauncher.get_ready() is None
-    assert ask(os.getpid) == os.getpid()
+def test_what_is_asked_is_answered_by_a_process_that_has_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JSC_MARK", "of this test")
+    ((has_torch, pid, mark),) = ask(answer, ["answer"])
+    assert has_torch
+    assert pid != os.getpid()
+    assert mark == "of this test"
+    assert list(ask(answer, [])) == []
 
 
-def test_what_is_asked_is_answered_by_a_process_that_has_torch() -> None:
-    assert ask(os.getpid) != os.getpid()
-    assert ask(has_torch)
+def test_what_kills_its_process_is_told_and_the_rest_is_answered() -> None:
+    answers = list(ask(answer, ["kill", "answer", "exit", "kill", "answer"], get_context("fork")))
+    assert answers[0] == answers[3] == Death("its process was killed by SIGKILL (out of memory?)")
+    assert answers[2] == Death("its process ended with exit code 3")
+    assert all(isinstance(answers[i], tuple) and answers[i][1] != os.getpid() for i in (1, 4))
 
 
-def has_torch() -> bool:
-    import sys
-
-    return "torch" in sys.modules
+@pytest.mark.parametrize(
+    ("raised", "expected", "text"),
+    [
+        (ValueError("too wide"), CommandError, "^too wide$"),
+        (CommandError("no such key"), CommandError, "^no such key$"),
+        (UnsendableError("no", "really"), WorkerError, "(?s)in answer.*UnsendableError: no"),
+    ],
+)
+def test_errors_come_back(raised: Exception, expected: type[Exception], text: str) -> None:
+    with pytest.raises(expected, match=text):
+        list(ask(answer, ["answer", raised, "kill"], get_context("fork")))

@@ -1,111 +1,129 @@
-"""Our run_job beside Hydra's: the same task sees, leaves and returns the same."""
+"""A job's surroundings beside Hydra's run_job: the same task sees, leaves and returns the same."""
 
+import logging
 import os
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra._internal.callbacks import Callbacks
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobReturn, JobRuntime, JobStatus
-from hydra.core.utils import run_job as run_by_hydra
+from hydra.core.utils import JobReturn, JobRuntime, JobStatus, run_job
 from hydra.experimental.callback import Callback
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from hydra_plugins.jsc_launcher._job import as_yaml, run_job
 from jsc.cli.command import compose
+from jsc.sweep.surroundings import Onlookers, run_in
 
-ODD = ["name='1e-3'", "note='a: b äöü'", "nothing=null", "many=[1,a]"]
-WORDS = ["model=jsc_trt", "scheduler=onecycle", *(f"+model.options.{word}" for word in ODD)]
+ODD = ["name='1e-3'", "note='a: b äöü'", "nothing=null", "many=[1,a]", "lines='a\n\nhydra:\n  b'"]
+OVERRIDES = ["model=jsc_trt", "scheduler=onecycle", *(f"+model.options.{override}" for override in ODD)]
 
 
-def job_config(folder: Path, *words: str) -> DictConfig:
-    config = compose("train", [*WORDS, *words])
+class Callbacks:
+    """As Hydra calls its own."""
+
+    def __init__(self, *callbacks: Callback) -> None:
+        self.callbacks = callbacks
+
+    def on_job_start(self, **told: Any) -> None:
+        for callback in self.callbacks:
+            callback.on_job_start(**told)
+
+    def on_job_end(self, **told: Any) -> None:
+        for callback in self.callbacks:
+            callback.on_job_end(**told)
+
+
+class Notes(Callback):
+    """Of what it is told."""
+
+    def __init__(self) -> None:
+        self.notes: list[Any] = []
+
+    def on_job_start(self, config: DictConfig, **told: Any) -> None:
+        self.notes.append(("start", config.hydra.job.num, Path.cwd(), os.environ.get("OF_JOB"), told["task_function"]))
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
+        hydra_cfg = job_return.hydra_cfg
+        assert hydra_cfg is not None
+        cfg, of_hydra = OmegaConf.to_container(job_return.cfg), OmegaConf.to_container(hydra_cfg.hydra)
+        self.notes += [config.hydra.job.num, cfg, of_hydra, job_return.overrides, job_return.working_dir]
+        self.notes += [job_return.task_name, job_return.status, repr(job_return._return_value)]
+
+
+def job_config(folder: Path, *overrides: str) -> DictConfig:
+    config = compose("train", [*OVERRIDES, *overrides])
     with open_dict(config.hydra):
         config.hydra.job.num, config.hydra.job.id = 3, "3"
         config.hydra.sweep.dir, config.hydra.sweep.subdir = str(folder), "job-${hydra:job.num}"
     return config
 
 
-def by_hydra(task: Callable[[DictConfig], Any], config: DictConfig, context: HydraContext) -> JobReturn:
-    return run_by_hydra(task, config, "hydra.sweep.dir", "hydra.sweep.subdir", context)
-
-
-@pytest.mark.parametrize("chdir", [False, True])
+@pytest.mark.parametrize("watched", [False, True])
 @pytest.mark.parametrize("fails", [False, True])
-def test_a_training_job_runs_as_under_hydra(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chdir: bool, fails: bool
+@pytest.mark.parametrize("chdir", [False, True])
+def test_a_job_runs_as_under_hydra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chdir: bool, fails: bool, watched: bool
 ) -> None:
     monkeypatch.chdir(tmp_path)
     JobRuntime.instance().set("name", "train")
-    seen: list[Any] = []
+    folder = tmp_path / "sweep" / "job-3"
+    overrides = [f"hydra.job.chdir={str(chdir).lower()}", "+hydra.job.env_set.OF_JOB=3", "hydra.verbose=jsc.of_a_test"]
+    if watched:
+        overrides.append("+hydra.callbacks.notes._target_=tests.sweep.test_surroundings.Notes")
 
-    def task(config: DictConfig) -> float:
-        hydra = HydraConfig.get()
-        assert OmegaConf.is_struct(config)
-        told = {key: config._get_node(key) for key in config if key != "hydra"}
-        seen.append((Path.cwd(), os.environ["OF_JOB"], hydra.runtime.output_dir, hydra.job.num, told))
+    def by_hydra(config: DictConfig, task: Callable[[DictConfig], float], callbacks: Callbacks) -> None:
+        context = HydraContext(config_loader=None, callbacks=callbacks)  # type: ignore[arg-type]
+        returned = run_job(task, config, "hydra.sweep.dir", "hydra.sweep.subdir", context)
+        assert returned.status == (JobStatus.FAILED if fails else JobStatus.COMPLETED)
+
+    def by_jsc(config: DictConfig, task: Callable[[DictConfig], float], callbacks: Callbacks) -> None:
+        def run() -> None:
+            run_in(pickle.loads(pickle.dumps(config)), folder, lambda: task(config), Onlookers(callbacks, task))
+
         if fails:
-            raise ValueError("as asked")
-        return 0.5
+            with pytest.raises(ValueError, match="as asked"):
+                run()
+        else:
+            run()
 
-    def run(runner: Callable[..., JobReturn], **further: bool) -> tuple[JobReturn, Any, dict[str, bytes]]:
-        config = job_config(tmp_path / "sweep", f"hydra.job.chdir={str(chdir).lower()}", "+hydra.job.env_set.OF_JOB=3")
-        context = HydraContext(config_loader=None, callbacks=Callbacks())  # type: ignore[arg-type]
-        returned = runner(task, config, context, **further)
+    def outcome(runner: Callable[[DictConfig, Callable[[DictConfig], float], Callbacks], None]) -> list[Any]:
+        seen: list[Any] = []
+
+        def task(config: DictConfig) -> float:
+            hydra = HydraConfig.get()
+            logging.getLogger("jsc.of_a_test").debug("in a job")
+            seen.extend([Path.cwd(), os.environ["OF_JOB"], hydra.runtime.output_dir, hydra.job.num])
+            if fails:
+                raise ValueError("as asked")
+            return 0.5
+
+        notes = Notes()
+        runner(job_config(tmp_path / "sweep", *overrides), task, Callbacks(notes))
         assert Path.cwd() == tmp_path
         assert "OF_JOB" not in os.environ
-        files = {p.name: p.read_bytes() for p in (tmp_path / "sweep" / "job-3" / ".hydra").iterdir()}
-        return returned, seen.pop(), files
+        files = {path.name: path.read_text() for path in (folder / ".hydra").iterdir()}
+        assert set(files) == {"config.yaml", "hydra.yaml", "overrides.yaml"}
+        log = (folder / "train.log").read_text()
+        assert log.count("in a job") == 1
+        (folder / "train.log").write_text("")
+        told = [[note for note in found if note is not task] for found in notes.notes if isinstance(found, tuple)]
+        return [seen, files, told, [note for note in notes.notes if not isinstance(note, tuple)]]
 
-    ours, hydras = run(run_job, is_training=True), run(by_hydra)
-    assert ours[2] == hydras[2]
-    assert set(ours[2]) == {"config.yaml", "hydra.yaml", "overrides.yaml"}
-    assert ours[1] == hydras[1]
-    for name in ("overrides", "working_dir", "task_name", "status"):
-        assert getattr(ours[0], name) == getattr(hydras[0], name), name
-    assert ours[0].status == (JobStatus.FAILED if fails else JobStatus.COMPLETED)
-    assert repr(ours[0]._return_value) == repr(hydras[0]._return_value)
-
-
-@pytest.mark.parametrize(("is_training", "has_callbacks"), [(False, False), (True, True)])
-def test_whoever_looks_at_a_jobs_configurations_is_shown_them(
-    tmp_path: Path, is_training: bool, has_callbacks: bool
-) -> None:
-    called: list[tuple[str, DictConfig | None]] = []
-
-    class Notes(Callback):
-        def on_job_start(self, config: DictConfig, **_: Any) -> None:
-            called.append(("start", config))
-
-        def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
-            called.append(("end", job_return.cfg))
-
-    callbacks = Callbacks()
-    callbacks.callbacks = [Notes()] if has_callbacks else []
-    context = HydraContext(config_loader=None, callbacks=callbacks)  # type: ignore[arg-type]
-    returned = run_job(lambda config: 0.5, job_config(tmp_path), context, is_training=is_training)
-    assert returned.cfg is not None
-    assert "hydra" not in returned.cfg
-    assert returned.hydra_cfg.hydra.job.num == 3
-    assert [what for what, _ in called] == (["start", "end"] if has_callbacks else [])
-    assert not called or called[1][1] == returned.cfg
+    hydras, ours = outcome(by_hydra), outcome(by_jsc)
+    assert ours[:2] == hydras[:2]
+    if watched:
+        assert ours[2:] == hydras[2:]
+    else:
+        assert ours[2:] == [[], []]
 
 
-def test_a_task_that_changes_folder_leaves_the_worker_where_it_was(
+def test_a_job_that_changes_folder_leaves_the_worker_where_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "else").mkdir()
-    context = HydraContext(config_loader=None, callbacks=Callbacks())  # type: ignore[arg-type]
-    for is_training in (True, False):
-        run_job(lambda config: os.chdir("else"), job_config(tmp_path / "sweep"), context, is_training=is_training)
-        assert Path.cwd() == tmp_path
-
-
-@pytest.mark.parametrize("value", ["1", "true", "null", "~", "1e3", "a: b", "word " * 60, "", " x", "a\nb", "#", "äö"])
-def test_yaml_is_omegaconfs(value: str) -> None:
-    content = {"key": value, "list": [value, 1, 2.5, None, True], f"a{value}": {}}
-    assert as_yaml(content) == OmegaConf.to_yaml(OmegaConf.create(content))
+    run_in(job_config(tmp_path), tmp_path / "job", lambda: os.chdir("else") or 0.5, Onlookers(Callbacks(), print))
+    assert Path.cwd() == tmp_path
