@@ -20,6 +20,7 @@ from jsc.errors import JobFailed
 from jsc.sweep.checks import died, rehearse_kinds
 from jsc.sweep.fork_server import Death, may_have_gpus, start_fork_server
 from jsc.sweep.plan import Job
+from jsc.sweep.session import MULTIRUN_FILE
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +82,14 @@ def check_jobs(master: DictConfig, loader: ConfigLoader, job_overrides: Sequence
         if isinstance(answer, Death):
             print(f"Job {num} cannot be built: {died(batch.settings[num], answer)}", file=sys.stderr)
             raise JobFailed
+
+
+def save_multirun(config: DictConfig) -> None:
+    """As Hydra's own sweeper does, in the sweep's folder."""
+    folder = Path(str(config.hydra.sweep.dir))
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / MULTIRUN_FILE).exists():
+        OmegaConf.save(config, folder / MULTIRUN_FILE)
 
 
 @contextmanager

@@ -9,9 +9,9 @@ from pathlib import Path
 from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
 from hydra.errors import CompactHydraException
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from hydra_plugins.jsc_launcher._jobs import Batch, JobMaker, overrides_of
+from hydra_plugins.jsc_launcher._jobs import Batch, JobMaker, overrides_of, save_multirun
 from jsc import train
 from jsc.errors import CommandError, JobFailed
 from jsc.sweep.place import Place, Work
@@ -20,8 +20,6 @@ from jsc.sweep.prefix import share_keys
 from jsc.sweep.session import Session, open_session
 from jsc.sweep.split import Layout, read_part
 from jsc.sweep.surroundings import Onlookers
-
-MULTIRUN_FILE = "multirun.yaml"  # Hydra's sweepers leave it
 
 
 @dataclass
@@ -64,8 +62,7 @@ class Launches:
     def open(self, num_jobs: int | None = None) -> Iterator[Session]:
         """Launches within share workers; see `open_session`."""
         with open_session(self.sweep, self.connect, part=self.part, num_jobs=num_jobs) as session:
-            if not (self.folder / MULTIRUN_FILE).exists():
-                OmegaConf.save(self.config, self.folder / MULTIRUN_FILE)
+            save_multirun(self.config)
             self.session = session
             try:
                 yield session

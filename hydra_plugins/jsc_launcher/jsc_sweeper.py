@@ -54,11 +54,13 @@ class JscSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
         """Run the sweep. Raises CommandError, KeyboardInterrupt, and a failed job's error."""
+        from hydra_plugins.jsc_launcher._jobs import save_multirun
         from jsc.cli.command import combinations
 
         jobs = combinations(arguments, self.params, self.loader)
         if not isinstance(self.launcher, JscLauncher):  # which looks at its jobs before it makes a folder
             self.check(jobs)
+            save_multirun(self.config)
         size = self.max_batch_size or len(jobs)
         returns = []
         for first in range(0, len(jobs), size):

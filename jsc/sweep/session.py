@@ -25,6 +25,7 @@ from jsc.sweep.summary import summary
 log = logging.getLogger(__name__)
 
 LOCK_FILE = ".sweep.lock"
+MULTIRUN_FILE = "multirun.yaml"  # Hydra's
 TASK_FOLDER = "tasks"  # of a cluster's: their logs
 SECONDS_BETWEEN_TABLES = 1.0
 
@@ -144,7 +145,7 @@ def _cleared_if_refused(folder: Path, new_folders: Sequence[Path]) -> Iterator[N
     except CommandError:
         if not had_begun and not any(path.is_dir() and path.name != TASK_FOLDER for path in folder.glob("*")):
             shutil.rmtree(folder / TASK_FOLDER, ignore_errors=True)
-            for name in (PLAN_FILE, CSV_FILE, MARKDOWN_FILE, LOCK_FILE, "multirun.yaml"):
+            for name in (PLAN_FILE, CSV_FILE, MARKDOWN_FILE, LOCK_FILE, MULTIRUN_FILE):
                 (folder / name).unlink(missing_ok=True)
             for path in new_folders:
                 with suppress(OSError):

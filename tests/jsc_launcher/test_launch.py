@@ -202,7 +202,12 @@ def test_another_task_than_jscs_is_refused_in_a_sentence(tmp_path: Path) -> None
     (tmp_path / "script.py").write_text(SCRIPT)
     words = ["-m", "hydra/launcher=jsc", "+x=1,2", "hydra.sweep.dir=out"]
     done = subprocess.run(
-        [sys.executable, "script.py", *words], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False
+        [sys.executable, "script.py", *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
     assert done.returncode == 1
     assert done.stderr.startswith("hydra/launcher=jsc runs jobs of jsc.train alone, not main of __main__: take")
