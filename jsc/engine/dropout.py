@@ -64,6 +64,11 @@ class CounterDropout(nn.Module):
         return f"p={self.p}, seed={self.seed}, layer={self.layer}"
 
 
+def dropout_names(model: nn.Module) -> list[str]:
+    """Paths of a model's Dropout modules; a layer's number is its place among them."""
+    return [name for name, module in model.named_modules() if isinstance(module, (nn.Dropout, CounterDropout))]
+
+
 def count_dropout(model: nn.Module, *, seed: int) -> list[CounterDropout]:
     """Put a CounterDropout in the place of each `nn.Dropout`, in place; state-dict keys stay as they are.
 
@@ -72,8 +77,7 @@ def count_dropout(model: nn.Module, *, seed: int) -> list[CounterDropout]:
     """
     if type(model) is nn.Dropout:
         raise ValueError("the model is itself an nn.Dropout; put it into an nn.Sequential")
-    names = [n for n, m in model.named_modules() if isinstance(m, (nn.Dropout, CounterDropout))]
-    for layer, name in enumerate(names):
+    for layer, name in enumerate(dropout_names(model)):
         parent_name, _, child_name = name.rpartition(".")
         module = model.get_submodule(name)
         if type(module) in (nn.Dropout, CounterDropout):
