@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from tabulate import SEPARATING_LINE, tabulate
 
+from jsc.cli.settings import flat
 from jsc.results import RunResult, TestResult
 
 Item = TypeVar("Item")
@@ -74,17 +75,6 @@ def shown(value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"trainer.max_epochs": 20}` from nested mappings."""
-    leaves: dict[str, Any] = {}
-    for key, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            leaves |= flat(value, f"{prefix}{key}.")
-        else:
-            leaves[f"{prefix}{key}"] = value
-    return leaves
 
 
 def settings_table(defaults: Mapping[str, Any], effective: Mapping[str, Any], overrides: Sequence[str]) -> str:
