@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from enum import Flag, auto
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 
 Precision = Literal["64-true", "32-true", "16-true", "bf16-true", "16-mixed", "bf16-mixed"]
 PositiveFraction = Annotated[float, Field(gt=0, le=1)]
@@ -103,6 +103,13 @@ class SchedulerSettings(Section):
     needs_total_steps: Annotated[bool, OUTCOME | SHOWN] = False
 
     unlisted = {"": OUTCOME | SHOWN}
+
+    @model_validator(mode="after")
+    def _no_dead_options(self) -> "SchedulerSettings":
+        if self.target is None and self.model_extra:
+            unknown = ", ".join(self.model_extra)
+            raise ValueError(f"{self.name} takes no {unknown}; choose another, such as scheduler=step")
+        return self
 
 
 class EngineSettings(Section):
