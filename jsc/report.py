@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jsc.cli.command import compose_command
-from jsc.cli.settings import ReportSettings
+from jsc.cli.settings import ReportSettings, is_option
 from jsc.errors import ComparisonError, NoRunError
 from jsc.reporting import (
     LabTable,
@@ -54,7 +54,7 @@ def main(words: list[str]) -> int:
 def report(paths: Sequence[str], config: ReportSettings, *, lab_tables: Sequence[LabTable] = ()) -> Path:
     """Report the runs under `paths`; returns the report's folder. Raises NoRunError."""
     folders = find_run_folders(paths)
-    runs = read_runs(folders)
+    runs = read_runs(folders, is_option)
     out = Path(config.out) if config.out else _above(folders) / "report"
     tolerances = Tolerances(
         confidence=config.confidence,

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from jsc.cli.settings import TrainSettings
+from jsc.cli.settings import TrainSettings, changes_epoch_cost, values_where
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,6 @@ def epochs_to_train(settings: Mapping[int, TrainSettings], share_keys: Mapping[i
     return epochs
 
 
-def epoch_kind(settings: TrainSettings) -> tuple[object, ...]:
+def epoch_kind(settings: TrainSettings) -> dict[str, object]:
     """The same for runs whose epochs cost the same."""
-    trainer = settings.trainer.model_copy(update={"max_epochs": 1})
-    return settings.model, settings.dataset, trainer, settings.engine, settings.optimizer.name
+    return values_where(changes_epoch_cost, settings)

@@ -22,7 +22,7 @@ from hydra_plugins.jsc_launcher._server import ask
 from hydra_plugins.jsc_launcher._shift import Shift, open_shift
 from jsc.cli import console
 from jsc.cli.command import check
-from jsc.cli.settings import TrainSettings
+from jsc.cli.settings import TrainSettings, flat
 from jsc.sweep.plan import FINISHED, Job, Sweep
 from jsc.sweep.prefix import share_keys
 from jsc.train import command_of
@@ -100,7 +100,7 @@ def _job(config: DictConfig) -> Job:
         num=config.hydra.job.num,
         overrides=overrides,
         folder=(Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir).absolute(),
-        settings=console.flat({str(k): v for k, v in plain.items() if k not in ("hydra", "sweep", "resume")}),
+        settings=flat({str(k): v for k, v in plain.items() if k not in ("hydra", "sweep", "resume")}),
         command=command_of(overrides),
     )
 

@@ -29,7 +29,7 @@ from pydantic import BaseModel
 
 import jsc.cli.run_names  # noqa: F401  # registers the resolvers that conf/train.yaml uses
 from jsc.cli.composer import Composer
-from jsc.cli.explanation import dotted_keys, explain, known_keys, no_such_key
+from jsc.cli.explanation import dotted_keys, explain, no_such_key
 from jsc.errors import CommandError, JobFailed
 
 DONE, FAILED, WRONG_COMMAND, INTERRUPTED = 0, 1, 2, 130
@@ -137,7 +137,7 @@ def compose(config_name: str, overrides: Sequence[str], *, config_dir: str | Non
         current.hydra = outer
     for word in overrides:
         if word.startswith("+") and not may_be_added(config_name, key_of(word), config):
-            raise CommandError(no_such_key(word, key_of(word), known_keys(compose_choices(config_name, overrides))))
+            raise CommandError(no_such_key(word, key_of(word), compose_choices(config_name, overrides), overrides))
     return config
 
 
@@ -159,9 +159,10 @@ def _keys_of_file(config_name: str) -> list[str]:
 
 
 def compose_choices(config_name: str, overrides: Sequence[str]) -> DictConfig:
-    """The configuration with the groups' choices that `overrides` name, and nothing else of them."""
+    """The configuration with the groups' choices that `overrides` name, the first of several, and nothing else."""
     groups = compose(config_name, []).hydra.runtime.choices
-    return compose(config_name, [o for o in overrides if o.partition("=")[0] in groups])
+    fixed, swept = fixed_and_swept([o for o in overrides if o.partition("=")[0] in groups], {})
+    return compose(config_name, [*fixed, *(value for o in swept for value in values_of(o)[:1])])
 
 
 def check(config: DictConfig, schema: type[Settings]) -> Settings:

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from hydra_plugins.jsc_launcher.jsc_launcher import JscLauncher
 from jsc.cli.command import compose
 from jsc.errors import CommandError
 from jsc.sweep.checks import check_jobs
@@ -15,7 +16,7 @@ def test_a_clusters_gpus_need_not_be_on_the_login_node(
     monkeypatch.setattr("jsc.run.assembly.CUDAAccelerator.is_available", lambda: False)
     monkeypatch.setattr("jsc.run.assembly.MPSAccelerator.is_available", lambda: False)
     monkeypatch.setattr(sys, "argv", ["jsc.train", "-m"])
-    monkeypatch.setattr("hydra_plugins.jsc_launcher.jsc_launcher.JscLauncher.get_ready", lambda: None)
+    monkeypatch.setattr(JscLauncher, "get_ready", lambda: None)
     config = compose("train", ["trainer=gpu", f"hydra/launcher={launcher}"])
     if is_refused:
         with pytest.raises(CommandError, match="torch finds no GPU here"):
@@ -35,5 +36,5 @@ def test_a_folder_that_holds_a_run_is_not_written_over(
     with pytest.raises(CommandError, match="it holds a run already"):
         check_jobs([config])
     monkeypatch.setattr(sys, "argv", ["jsc.train", "-m"])
-    monkeypatch.setattr("hydra_plugins.jsc_launcher.jsc_launcher.JscLauncher.get_ready", lambda: None)
+    monkeypatch.setattr(JscLauncher, "get_ready", lambda: None)
     check_jobs([config])
