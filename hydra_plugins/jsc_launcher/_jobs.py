@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from jsc.cli import console
 from jsc.cli.command import check, check_added, command_of
 from jsc.cli.composer import job_composer
-from jsc.cli.settings import TrainSettings
+from jsc.cli.settings import TrainSettings, flat
 from jsc.errors import JobFailed
 from jsc.sweep.checks import died, rehearse_kinds
 from jsc.sweep.fork_server import Death, may_have_gpus, start_fork_server
@@ -112,7 +112,7 @@ def _job(config: DictConfig) -> Job:
         num=config.hydra.job.num,
         overrides=overrides,
         folder=(Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir).absolute(),
-        settings=console.flat({str(k): v for k, v in plain.items() if k not in ("hydra", "sweep", "resume")}),
+        settings=flat({str(k): v for k, v in plain.items() if k not in ("hydra", "sweep", "resume")}),
         command=command_of(overrides),
     )
 

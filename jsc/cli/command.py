@@ -26,7 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
 import jsc.cli.run_names  # noqa: F401  # registers the resolvers that conf/train.yaml uses
-from jsc.cli.explanation import dotted_keys, explain, known_keys, no_such_key
+from jsc.cli.explanation import dotted_keys, explain, no_such_key
 from jsc.errors import CommandError, JobFailed
 
 DONE, FAILED, WRONG_COMMAND, INTERRUPTED = 0, 1, 2, 130
@@ -139,8 +139,8 @@ def check_added(config_name: str, overrides: Sequence[str], config: DictConfig) 
     """Raises CommandError for a key that `+` adds where nothing reads it."""
     for override in overrides:
         if override.startswith("+") and not may_be_added(config_name, key_of(override), config):
-            known = known_keys(compose_choices(config_name, overrides))
-            raise CommandError(no_such_key(override, key_of(override), known))
+            choices = compose_choices(config_name, overrides)
+            raise CommandError(no_such_key(override, key_of(override), choices, overrides))
 
 
 def may_be_added(config_name: str, key: str, config: DictConfig) -> bool:
@@ -161,9 +161,12 @@ def _keys_of_file(config_name: str) -> list[str]:
 
 
 def compose_choices(config_name: str, overrides: Sequence[str]) -> DictConfig:
-    """The configuration with the groups' choices that `overrides` name, and nothing else of them."""
+    """The configuration with the groups' choices that `overrides` name, the first of several, and nothing else."""
     groups = compose(config_name, []).hydra.runtime.choices
-    return compose(config_name, [o for o in overrides if o.partition("=")[0] in groups])
+    chosen = OverridesParser.create().parse_overrides([o for o in overrides if o.partition("=")[0] in groups])
+    fixed = [str(o.input_line) for o in chosen if not o.is_sweep_override()]
+    firsts = [f"{o.key_or_group}={next(o.sweep_string_iterator())}" for o in chosen if o.is_choice_sweep()]
+    return compose(config_name, [*fixed, *firsts])
 
 
 def check(config: DictConfig, schema: type[Settings]) -> Settings:

@@ -1,17 +1,28 @@
 """The tables that a run shows, as text: rendered once, they go to the console and to train.log alike."""
 
-import textwrap
+import io
+import re
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
 
-from tabulate import SEPARATING_LINE, tabulate
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
 
+from jsc.cli.settings import flat
 from jsc.results import RunResult, TestResult
 
+NUMBER = re.compile(r"-|[-+]?[\d,]*\.?\d+(e[-+]?\d+)?( ± [\d.e-]+)?|nan|inf")  # as `shown` and reports write them
 Item = TypeVar("Item")
 
-WIDTH = 120
+PIPED_WIDTH = 120  # characters, where the output goes to no terminal
+MIN_WIDTH = 40
+SHORT = 15  # characters: cells up to this length are not folded; "0.6456 ± 0.0094" is one
 SECONDS_OF_SILENCE = 3.0
 
 
@@ -25,44 +36,86 @@ def counted(items: Iterable[Item], words: str, say: Callable[[str], None]) -> It
         yield item
 
 
+def width() -> int:
+    """The terminal's, in characters; PIPED_WIDTH where there is no terminal."""
+    return max(shutil.get_terminal_size((PIPED_WIDTH, 0)).columns, MIN_WIDTH)
+
+
+def rendered(renderable: RenderableType) -> str:
+    """As plain text of that width, without control codes; nothing is cut off."""
+    file = io.StringIO()
+    console = Console(file=file, width=width(), color_system=None, force_jupyter=False, highlight=False)
+    console.print(renderable, crop=False)
+    return file.getvalue().rstrip("\n")
+
+
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Rows of cells under a heading, numbers to the right; folded to WIDTH unless there are too many columns for it.
+    """Rows of cells under a heading, numbers to the right, no wider than `width()`.
 
-    By tabulate: rich takes seventeen times as long, and a run that trains for 200 ms would wait 6 for its two tables.
+    Long cells are folded. Columns that still find no room go into a further table below, which begins with the columns
+    that tell the rows apart.
     """
-    rows = [list(row) for row in rows]
-    are_numbers = [bool(rows) and all(isinstance(row[i], (int, float)) for row in rows) for i in range(len(columns))]
-    heading = [list(columns)] if any(columns) else []  # as tabulate's own headers they would be padded
-    cells = _folded([*heading, *([shown(cell) for cell in row] for row in rows)])
-    text = tabulate(
-        [*cells[: len(heading)], *([SEPARATING_LINE] if heading else []), *cells[len(heading) :]],
-        tablefmt="rounded_outline",
-        disable_numparse=True,
-        colalign=["right" if is_number else "left" for is_number in are_numbers],
-    )
-    return f"{title}\n{text}"
+    cells = [[shown(cell) for cell in row] for row in rows]
+    num_leading = next((n for n in range(1, len(columns)) if len({tuple(c[:n]) for c in cells}) == len(cells)), 1)
+    given = [_Column(name, [row[i] for row in cells]) for i, name in enumerate(columns)]
+    if _total(column.least_width() for column in given[:num_leading]) > width() / 2:
+        num_leading = 1
+    leading, parts = given[:num_leading], [given[:num_leading]]
+    for column in given[num_leading:]:
+        if parts[-1] != leading and _total(c.least_width() for c in (*parts[-1], column)) > width():
+            parts.append(leading)
+        parts[-1] = [*parts[-1], column]
+    return "\n".join([title, *(rendered(_boxed(part)) for part in parts)])
 
 
-def _folded(rows: list[list[str]]) -> list[list[str]]:
-    """The cells with further line breaks where a line of the table would be too long: the widest columns are narrowed.
+@dataclass
+class _Column:
+    """Of a table's text: heading and cells."""
 
-    Not by tabulate, which takes a number for one again when it folds it, `1,234` for none, and False for True.
-    """
-    columns = list(zip(*rows, strict=True))
-    widths = [max(len(cell) for cell in column) for column in columns]
-    left = WIDTH - 3 * len(widths) - 1
-    if sum(widths) <= left:
-        return rows
-    words = [max(len(word) for cell in column for word in cell.split() or [""]) for column in columns]
-    for least in (words, [1] * len(words)):  # a word is broken only if that must be
-        while sum(widths) > left and (wider := [i for i in range(len(widths)) if widths[i] > least[i]]):
+    name: str
+    cells: Sequence[str]
+
+    @property
+    def heading(self) -> str:
+        """With the places where it may be folded: `dataset.batch_size` behind its dot."""
+        return self.name.replace(".", ". ")
+
+    @property
+    def full_width(self) -> int:
+        return max(cell_len(line) for text in (self.name, *self.cells) for line in text.split("\n"))
+
+    def least_width(self, longest: int = SHORT) -> int:
+        """Enough for each word of the heading, and for words, and short cells, up to `longest` characters."""
+        lines = [line for cell in self.cells for line in cell.split("\n")]
+        short = (cell_len(line) for line in lines if cell_len(line) <= SHORT)
+        words = (min(cell_len(word), longest) for line in lines for word in line.split())
+        return max(0, *map(cell_len, self.heading.split()), *short, *words)
+
+    @property
+    def holds_numbers(self) -> bool:
+        return all(NUMBER.fullmatch(cell) for cell in self.cells) and any(cell != "-" for cell in self.cells)
+
+
+def _boxed(columns: Sequence[_Column]) -> Table:
+    """The widest columns are narrowed until all have room; long words are broken only if that must be."""
+    widths = [column.full_width for column in columns]
+    for longest in (width(), SHORT):
+        least = [column.least_width(longest) for column in columns]
+        while _total(widths) > width() and (wider := [i for i, least_one in enumerate(least) if widths[i] > least_one]):
             widths[max(wider, key=lambda i: widths[i])] -= 1
-    return [[_fold(cell, width) for cell, width in zip(row, widths, strict=True)] for row in rows]
+    boxed = Table(box=box.ROUNDED, show_header=any(column.name for column in columns))
+    for column, its_width in zip(columns, widths, strict=True):
+        heading = column.name if its_width >= cell_len(column.name) else column.heading
+        justify: Literal["left", "right"] = "right" if column.holds_numbers else "left"
+        boxed.add_column(Text(heading), justify=justify, overflow="fold", width=its_width)
+    for row in zip(*(column.cells for column in columns), strict=True):
+        boxed.add_row(*map(Text, row))
+    return boxed
 
 
-def _fold(text: str, width: int) -> str:
-    lines = (textwrap.wrap(line, max(width, 1), break_on_hyphens=False) or [""] for line in text.split("\n"))
-    return "\n".join(line for folded in lines for line in folded)
+def _total(widths: Iterable[int]) -> int:
+    """Of a table, its lines and the blanks beside them included."""
+    return sum(its_width + 3 for its_width in widths) + 1
 
 
 def shown(value: object) -> str:
@@ -74,17 +127,6 @@ def shown(value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"trainer.max_epochs": 20}` from nested mappings."""
-    leaves: dict[str, Any] = {}
-    for key, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            leaves |= flat(value, f"{prefix}{key}.")
-        else:
-            leaves[f"{prefix}{key}"] = value
-    return leaves
 
 
 def settings_table(defaults: Mapping[str, Any], effective: Mapping[str, Any], overrides: Sequence[str]) -> str:
@@ -141,5 +183,5 @@ def test_tables(result: TestResult) -> str:
     ]
     classes = table("Each class against the rest", ("class", "jets", "precision", "recall", "AUC"), digits)
     rows = [(name, *row) for name, row in zip(result.class_names, result.confusion, strict=True)]
-    confusion = table("Confusion: true class by row, called class by column", ("", *result.class_names), rows)
+    confusion = table("Confusion: true class by row, predicted class by column", ("", *result.class_names), rows)
     return f"{summary}\n{classes}\n{confusion}"

@@ -1,17 +1,36 @@
 """From a section's `_target_` and its other keys to the object that they name."""
 
+import inspect
+import pkgutil
 from typing import Any
-
-import hydra.utils
-from hydra.errors import HydraException
 
 from jsc.cli.settings import Built
 from jsc.errors import CommandError
 
 
 def construct(section: Built, **arguments: Any) -> Any:
-    """Call a section's target with its own arguments and these. Raises CommandError with the target's own words."""
+    """Call a section's target with its own arguments and these. Raises CommandError with what the target says."""
     try:
-        return hydra.utils.get_object(section.target)(**section.arguments, **arguments)
-    except (HydraException, ImportError, TypeError, ValueError) as error:
+        takes = arguments_of(section.target)
+    except (AttributeError, ImportError, TypeError, ValueError) as error:
         raise CommandError(f"{section.target}: {error}") from error
+    unknown = [name for name in section.arguments if takes is not None and name not in takes]
+    if unknown:
+        allowed = ", ".join(name for name in takes or () if name not in arguments) or "nothing"
+        raise CommandError(f"{section.target} does not take {', '.join(unknown)}; it takes {allowed}")
+    try:
+        return pkgutil.resolve_name(section.target)(**section.arguments, **arguments)
+    except (ImportError, ValueError) as error:
+        raise CommandError(f"{section.target}: {error}") from error
+    except TypeError as error:  # says little of what it was given
+        told = ", ".join(f"{name}={value}" for name, value in section.arguments.items())
+        raise CommandError(f"{section.target}({told}): {error}") from error
+
+
+def arguments_of(target: str) -> list[str] | None:
+    """The names of the arguments that a class or function takes, `torch.optim.Adam`; None if it takes any.
+
+    Raises ImportError, AttributeError or ValueError if there is no such thing, and TypeError if it cannot be called.
+    """
+    parameters = inspect.signature(pkgutil.resolve_name(target)).parameters.values()
+    return None if any(p.kind == p.VAR_KEYWORD for p in parameters) else [p.name for p in parameters]

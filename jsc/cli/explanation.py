@@ -1,49 +1,60 @@
 """Messages for a command that cannot be carried out: what came, what is allowed, what to do; on one screen."""
 
+import contextlib
 import difflib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
+
+from jsc.cli.construction import arguments_of
 
 
 def explain(error: Exception, overrides: Sequence[str], compose_choices: Callable[[], DictConfig]) -> str:
     """Put an error between the command line and the checked settings into the command line's words."""
     if isinstance(error, ValidationError):
-        faults = error.errors(include_url=False)
-        # Composing takes long, and only a key that is not known needs it.
-        known = known_keys(compose_choices()) if any(fault["type"] == "extra_forbidden" for fault in faults) else []
-        return "\n".join(dict.fromkeys(_explain_value(dict(fault), overrides, known) for fault in faults))
+        faults = [dict(fault) for fault in error.errors(include_url=False)]
+        return "\n".join(dict.fromkeys(_explain_value(fault, overrides, compose_choices) for fault in faults))
     if isinstance(error, MissingConfigException) and error.options is not None and error.missing_cfg_file is not None:
         group, _, choice = error.missing_cfg_file.rpartition("/")
         return f"{group}={choice}: there is no such choice. {nearest(choice, error.options)}"
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: not understood. Settings are given as key=value; quote a value with odd characters."
+        return (
+            f"{error.override}: not understood. Settings are given as key=value, and --help lists them; "
+            "quote a value with odd characters."
+        )
     if isinstance(error, ConfigCompositionException) and "--multirun" in str(error):
         return _explain_sweep(overrides)
-    if isinstance(error, (ConfigCompositionException, OmegaConfBaseException)):
-        return _explain_key(error, overrides, compose_choices())
+    if isinstance(error, (ConfigCompositionException, OmegaConfBaseException)) or type(error) is ValueError:
+        with contextlib.suppress(ConfigCompositionException, ValueError):  # a group's choice may be what is wrong
+            return _explain_key(error, overrides, compose_choices())
+        return f"{' '.join(overrides)}: {error}"
     return str(error)
 
 
-def _explain_value(fault: dict[str, Any], overrides: Sequence[str], known: Sequence[str]) -> str:
+def _explain_value(fault: dict[str, Any], overrides: Sequence[str], compose_choices: Callable[[], DictConfig]) -> str:
     """One of pydantic's findings."""
     key = ".".join(str(part) for part in fault["loc"] if not _is_union_member(part))
     if fault["type"] == "missing":
-        return f"{key}: needs a value; give {key}=..."
+        is_added = key.endswith("._target_")
+        return f"{key}: needs a value; give {'+' if is_added else ''}{key}={'CLASS' if is_added else '...'}"
     if fault["type"] == "extra_forbidden":
-        return no_such_key(next((o for o in overrides if o.lstrip("+").startswith(f"{key}=")), key), key, known)
+        word = next((o for o in overrides if o.lstrip("+").startswith(f"{key}=")), key)
+        return no_such_key(word, key, compose_choices(), overrides)  # composing takes long: only this needs it
     if fault["type"] == "list_type":
         return f"{key}={fault['input']}: must be a list; give {key}=[{fault['input']}]"
-    if fault["type"] == "int_type" and (word := next((o for o in overrides if o.startswith(f"{key}=interval(")), None)):
+    if fault["type"] in ("dict_type", "model_type"):
+        return f"{key}={fault['input']}: must be a section; give {key}.KEY=VALUE for each of its keys"
+    if fault["type"] == "int_type" and (word := next((o for o in overrides if o.startswith(f"{key}=interval(")), "")):
         return f"{word}: must be whole numbers; give {key}=int({word.partition('=')[2]})"
     given = key if isinstance(fault["input"], dict) else f"{key}={fault['input']}"
-    return f"{given}: {re.sub(r'^Input should be', 'must be', fault['msg'])}"
+    return f"{given}: {re.sub(r'^Input should be', 'must be', fault['msg']).removeprefix('Value error, ')}"
 
 
 def _is_union_member(part: object) -> bool:
@@ -53,34 +64,91 @@ def _is_union_member(part: object) -> bool:
 
 def _explain_sweep(overrides: Sequence[str]) -> str:
     """Several values without -m."""
-    several = [
-        str(o.input_line) for o in OverridesParser.create().parse_overrides(list(overrides)) if o.is_sweep_override()
-    ]
+    several = [str(o.input_line) for o in _parsed(overrides) if o.is_sweep_override()]
     return f"{' '.join(several)}: several values: for a sweep add -m; a text with a comma goes in quotes: \"key='a,b'\""
 
 
 def _explain_key(error: Exception, overrides: Sequence[str], composed: DictConfig) -> str:
     """Name the override whose key does not exist, and the nearest that does."""
     known = known_keys(composed)
-    for override in OverridesParser.create().parse_overrides(list(overrides)):
-        key = override.get_key_element().lstrip("+~")
+    for override in _parsed(overrides):
+        key, word = override.get_key_element().lstrip("+~"), str(override.input_line)
+        if override.is_add() and key in composed.hydra.runtime.choices:
+            return f"{word}: {key} is chosen already; give {word.lstrip('+')}"
         if key not in known and not override.is_add() and not override.is_force_add():
-            return no_such_key(str(override.input_line), key, known)
+            return no_such_key(word, key, composed, overrides)
     cause = error.__cause__  # OmegaConf's, where a value is of the wrong type
-    return ": ".join(str(e).splitlines()[0] for e in (error, cause) if e is not None)
+    return ": ".join(str(e).splitlines()[0].rstrip(".") for e in (error, cause) if e is not None)
 
 
-def no_such_key(word: str, key: str, known: Sequence[str]) -> str:
-    """What is said of a word whose key is not among the `known` ones: the nearest that is."""
+def no_such_key(word: str, key: str, composed: DictConfig, overrides: Sequence[str]) -> str:
+    """What is said of a word whose key is not in the configuration `composed`: the nearest that is, or how to add it.
+
+    `+key` is advised only where what the section builds takes the key.
+    """
     section, _, name = key.rpartition(".")
+    known = known_keys(composed)
+    missing = f"{word}: there is no setting {key!r}."
+    if section == "model.options":
+        return f"{word}: {_about_option(name, word, composed, overrides)}"
+    if (member := re.match(r"((callbacks|logger)\.[^.]+)\.", key)) and OmegaConf.select(composed, member[1]) is None:
+        return f"{word}: {_about_member(member[1], word, known)}"
+    if section in known and not OmegaConf.is_dict(OmegaConf.select(composed, section)):
+        return f"{missing} {section} has no keys of its own: give {section}=VALUE"
+    siblings = [k for k in known if k.rpartition(".")[0] == section and ("/" in k) == ("/" in key)]
+    if nearest(key, siblings).startswith("Did"):
+        return f"{missing} {nearest(key, siblings)}"
+    built = OmegaConf.select(composed, f"{section}._target_") if section else None
+    with contextlib.suppress(ImportError, AttributeError, TypeError, ValueError):
+        if built is not None and name in (arguments_of(str(built)) or ()):
+            return f"{word}: it is not in conf/, but {built} takes it: give +{word.lstrip('+')}"
     homes = [k for k in known if k.rpartition(".")[2] == name and not k.startswith("hydra")]
     if homes:
-        return f"{word}: there is no setting {key!r}. Did you mean {' or '.join(homes)}?"
-    if section in known and not any(k.startswith(f"{section}.") for k in known):
-        return f"{word}: {section} is empty; add a key to it with +{word}"
-    in_section = [k for k in known if k.rpartition(".")[0] == section]
-    siblings = in_section or [k for k in known if "." not in k]
-    return f"{word}: there is no setting {key!r}. {nearest(key, siblings)}"
+        return f"{missing} Did you mean {' or '.join(homes)}?"
+    if section in known and not siblings:
+        is_open = section.startswith("hydra.")
+        return f"{missing} {section} has no keys" + (f"; add one with +{word.lstrip('+')}" if is_open else "")
+    if siblings:
+        return f"{missing} {nearest(key, siblings)}"
+    return no_such_key(word, section, composed, overrides)
+
+
+def _about_member(member: str, word: str, known: Sequence[str]) -> str:
+    """How a callback or logger that is not there, `callbacks.mine`, is added."""
+    group = member.partition(".")[0]
+    others = [key for key in known if key.startswith(f"{group}.") and key.count(".") == 1]
+    if member not in known and nearest(member, others).startswith("Did"):
+        return f"there is no {member}. {nearest(member, others)}"
+    added = word.lstrip("+") if word.partition("=")[0].endswith("._target_") else f"{member}._target_=CLASS"
+    return f"there is no {member}; add it with +{added}" + (
+        f", or choose {member.replace('.', '=')}" if member in known else ""
+    )
+
+
+def _about_option(name: str, word: str, composed: DictConfig, overrides: Sequence[str]) -> str:
+    """Whether the chosen network has an option, and how it is given."""
+    from jsc.models import find_model, option_names  # imports torch, which takes seconds
+    from jsc.models.plugins import import_plugins
+
+    told: dict[str, Any] = {o.get_key_element(): o.value() for o in _parsed(overrides) if not o.is_sweep_override()}
+    model = str(told.get("model.name", composed.model.name))
+    try:
+        import_plugins(told.get("plugins", []))
+        options = sorted(option_names(find_model(model).constructor))
+    except ValueError as error:
+        return str(error)
+    if name in options:
+        return f"give +{word.lstrip('+')}"
+    has = (
+        f"its options are {', '.join(options)}, given as +model.options.OPTION=VALUE"
+        if options
+        else "it has no options"
+    )
+    return f"model {model!r} does not take {name}; {has}"
+
+
+def _parsed(overrides: Sequence[str]) -> list[Override]:
+    return OverridesParser.create().parse_overrides(list(overrides))
 
 
 def known_keys(composed: DictConfig) -> list[str]:
@@ -101,7 +169,8 @@ def dotted_keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
 
 
 def nearest(word: str, allowed: Sequence[str]) -> str:
-    """'Did you mean x? Allowed: x, y.'"""
+    """'Did you mean x? Allowed: x, y.' Of dotted keys the last parts are compared."""
     allowed = sorted(set(allowed))
-    close = difflib.get_close_matches(word.replace("-", "_"), allowed, n=1)
-    return (f"Did you mean {close[0]}? " if close else "") + f"Allowed: {', '.join(allowed)}."
+    names = {key.rpartition(".")[2]: key for key in allowed}
+    close = difflib.get_close_matches(word.rpartition(".")[2].replace("-", "_"), names, n=1)
+    return (f"Did you mean {names[close[0]]}? " if close else "") + f"Allowed: {', '.join(allowed)}."

@@ -7,29 +7,12 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from jsc.cli.command import plain_value, quoted
-from jsc.cli.console import flat
-from jsc.cli.settings import SchedulerSettings, TrainSettings
+from jsc.cli.settings import MARKS, SchedulerSettings, TrainSettings, changes_outcome, flat
 from jsc.errors import CommandError
 from jsc.results import CHECKPOINT_FOLDER, LAST_CHECKPOINT, METRICS_FILE, read_metrics
 
 OVERRIDES_FILE = Path(".hydra", "overrides.yaml")
 CONFIG_FILE = Path(".hydra", "config.yaml")
-# How long a run goes on, where, and what is shown and kept of it.
-MAY_CHANGE = {
-    "callbacks",
-    "dataset.path",
-    "engine",
-    "logger",
-    "plugins",
-    "trainer.accelerator",
-    "trainer.detect_anomaly",
-    "trainer.devices",
-    "trainer.log_every_n_steps",
-    "trainer.max_epochs",
-    "trainer.max_steps",
-    "trainer.num_threads",
-    "trainer.strategy",
-}
 
 
 def resumed_overrides(path: Path, further: Sequence[str]) -> list[str]:
@@ -70,13 +53,13 @@ def check_unchanged(config: DictConfig, settings: TrainSettings, checkpoint: Pat
     changed = [
         f"{key} was {before.get(key)}, is {now.get(key)}"
         for key in dict.fromkeys([*before, *now])
-        if before.get(key) != now.get(key) and not {key, key.partition(".")[0]} & MAY_CHANGE
+        if changes_outcome(key) and before.get(key) != now.get(key)
     ]
     if changed:
+        may_change = ", ".join(key for key in MARKS if not changes_outcome(key))
         raise CommandError(
             f"resume={checkpoint}: the run began with other settings: {'; '.join(changed)}. It goes on with its own, "
-            f"but for {', '.join(sorted(MAY_CHANGE))}. For others start a new run; for a default that has changed "
-            "since, name its old value"
+            f"but for {may_change}. For others start a new run; for a changed default, name its old value"
         )
     if checkpoint.name == LAST_CHECKPOINT and (folder / METRICS_FILE).is_file():
         num_epochs = len(read_metrics(folder))

@@ -8,20 +8,24 @@ it under one class. `dropout` gives torch the random bits that the kernels draw.
 file beside `cpu`, with the same class over the same plan.
 """
 
-from jsc.engine.cpu import Evaluation, FusedTrainer, warm_up
+from jsc.engine.cpu import Evaluation, FusedScorer, FusedTrainer, warm_up
 from jsc.engine.dropout import CounterDropout, count_dropout, set_dropout_step
+from jsc.engine.layers import CannotLower
 from jsc.engine.loss import CrossEntropy
+from jsc.engine.lowering import lower
 from jsc.engine.optimizers import lower_optimizer
-from jsc.engine.plan import CannotLower, Plan, lower
+from jsc.engine.plan import Plan, interpret
 
 __all__ = [
     "CannotLower",
     "CounterDropout",
     "CrossEntropy",
     "Evaluation",
+    "FusedScorer",
     "FusedTrainer",
     "Plan",
     "count_dropout",
+    "interpret",
     "lower",
     "lower_optimizer",
     "set_dropout_step",

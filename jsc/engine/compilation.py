@@ -27,7 +27,7 @@ class Compiled:
     def __init__(self, title: str, function: Callable[..., Any]) -> None:
         self._title = title
         self._entry = _on_disk(function)
-        self._ready: set[np.dtype[Any]] = set()
+        self._ready: dict[np.dtype[Any], Callable[..., Any]] = {}
 
     def is_ready(self, dtype: np.dtype[Any]) -> bool:
         """Whether this process has it for `dtype`."""
@@ -36,14 +36,13 @@ class Compiled:
     def __call__(self, dtype: np.dtype[Any], *args: Any) -> Any:
         """Run it. Arrays of `dtype`, and all else always of one type, so that `dtype` tells what is compiled."""
         if not self.is_ready(dtype):
-            self._prepare(tuple(numba.typeof(a) for a in args), dtype)
-            self._ready.add(dtype)
-        return self._entry(*args)
+            self._ready[dtype] = self._prepare(tuple(numba.typeof(a) for a in args), dtype)
+        return self._ready[dtype](*args)
 
-    def _prepare(self, types: tuple[Any, ...], dtype: np.dtype[Any]) -> None:
+    def _prepare(self, types: tuple[Any, ...], dtype: np.dtype[Any]) -> Callable[..., Any]:
         started = time.perf_counter()
         with self._lock(), _without_extensions():  # of processes that start at once, one compiles and the others load
-            self._entry.compile(types)
+            compiled: Callable[..., Any] = self._entry.compile(types)
         if not self._entry.stats.cache_hits.get(types):
             _log.info(
                 "compiled %s for %s in %.1f s; %s",
@@ -52,6 +51,7 @@ class Compiled:
                 time.perf_counter() - started,
                 f"later processes load it from {self._folder}" if self._folder else "no folder to keep it in",
             )
+        return compiled
 
     @property
     def _folder(self) -> Path | None:

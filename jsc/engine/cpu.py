@@ -1,9 +1,8 @@
-"""The fused engine on the CPU: stretches of optimizer steps, and evaluations, in one compiled call each.
+"""The fused engine on the CPU: chunks of optimizer steps, and evaluations, in one compiled call each.
 
-Shapes: N jets, F features, C classes, S optimizer steps, P parameters.
+Shapes: N jets, F features, C classes, S optimizer steps.
 """
 
-import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -13,17 +12,19 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from jsc.engine import kernels, program
+from jsc.engine import kernel
+from jsc.engine.arguments import ADAM, Jets, Loss, Memory, Network, Outcome, State, Steps, Update
+from jsc.engine.layers import Floats
 from jsc.engine.loss import CrossEntropy
+from jsc.engine.lowering import lower
 from jsc.engine.memory import aligned_zeros, writable
-from jsc.engine.optimizers import OptimizerPlan, OptimizerState, check_covers, lower_optimizer
-from jsc.engine.plan import Dropout, Plan, lower
+from jsc.engine.optimizers import Moments, check_covers, lower_optimizer
+from jsc.engine.plan import Plan
 from jsc.engine.program import Program, write_program
 from jsc.engine.vectors import VECTOR_BYTES
 from jsc.engine.windows import Window
 
 BLOCK_JETS = 256  # a block of the widest registered network still fits a core's second cache
-Floats = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
@@ -37,15 +38,136 @@ class Evaluation:
 
     @property
     def loss(self) -> float:
-        return self.loss_sum / self.weight_sum if self.weight_sum else math.nan  # as torch says
+        """In nats; NaN without any jet, as torch says."""
+        return self.loss_sum / self.weight_sum if self.weight_sum else math.nan
 
 
-class FusedTrainer:
+class FusedScorer:
+    """Scores jets with one model, as the model in evaluation mode does.
+
+    The torch model stays the truth: every call reads its parameters and BatchNorm's statistics, so that it may be
+    trained, and state dicts be loaded, between calls. Raises CannotLower if the model is beyond the kernel.
+    """
+
+    def __init__(self, model: nn.Module, plan: Plan | None = None, *, loss: CrossEntropy = CrossEntropy()) -> None:  # noqa: B008  # immutable
+        """`plan`: what `lower(model)` says, if it is known."""
+        self.model = model
+        self._plan = lower(model) if plan is None else plan
+        self.dtype: np.dtype[Any] = np.dtype(np.float32 if self._plan.dtype == torch.float32 else np.float64)
+        num_classes = self._plan.num_classes
+        weights = loss.class_weights if loss.class_weights is not None else (1.0,) * num_classes
+        if len(weights) != num_classes:
+            raise ValueError(f"the loss has {len(weights)} class weights; the model has {num_classes} classes")
+        self._loss = Loss(np.array(weights, np.float64), loss.class_weights is not None, loss.label_smoothing)
+        self._scoring = write_program(self._plan.in_evaluation())
+        self._lanes = VECTOR_BYTES // self.dtype.itemsize
+        self._state = State(
+            theta=self._parameter_memory(),
+            gradient=np.empty(0, self.dtype),
+            moment_1=np.empty(0, self.dtype),
+            moment_2=np.empty(0, self.dtype),
+            running=np.zeros(self._scoring.num_running, self.dtype),
+            counters=np.zeros(len(self._scoring.counters), np.int64),
+            stats=np.zeros(self._scoring.num_stats, np.float64),
+        )
+        self._work = aligned_zeros((0,), self.dtype)
+        self._places = {
+            name: (model.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2])
+            for name in (*self._scoring.parameters, *self._scoring.running, *self._scoring.counters)
+        }
+        shapes = self._plan.parameters() | self._plan.running()
+        self._windows = {
+            name: Window(flat, place.start, shapes[name])
+            for places, flat in (
+                (self._scoring.parameters, self._state.theta),
+                (self._scoring.running, self._state.running),
+            )
+            for name, place in places.items()
+        }
+
+    def evaluate(
+        self, x_NF: Floats, labels_N: npt.NDArray[np.integer[Any]], *, with_logits: bool = False
+    ) -> Evaluation:
+        """Score jets.
+
+        Args:
+            x_NF: jets, contiguous, in the model's dtype.
+            labels_N: their classes, 0 to C - 1; int8 is used as it is, other integers are converted at each call.
+            with_logits: whether the logits are wanted too.
+
+        Raises:
+            ValueError: unfit arrays.
+        """
+        jets = self._checked(x_NF, labels_N)
+        self._read(self._tensors())
+        num_classes = self._plan.num_classes
+        logits = np.empty(len(labels_N) * num_classes if with_logits else 0, self.dtype)
+        outcome = Outcome(np.zeros(2, np.float64), np.zeros(1, np.int64), logits, with_logits)
+        steps = Steps(np.arange(BLOCK_JETS), BLOCK_JETS, np.empty(0, np.float64), 0, np.uint64(0))
+        update = Update(ADAM, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0)  # of no step
+        self._run(False, jets, steps, self._scoring, update, outcome)
+        loss_sum, weight_sum = outcome.losses.tolist()
+        logits_NC = logits.reshape(len(labels_N), num_classes) if with_logits else None
+        return Evaluation(loss_sum, weight_sum, int(outcome.num_correct[0]), logits_NC)
+
+    def _run(
+        self, training: bool, jets: Jets, steps: Steps, program: Program, update: Update, outcome: Outcome
+    ) -> None:
+        jets_a_block = _round_up(min(steps.batch_size, BLOCK_JETS), 2 * self._lanes)
+        stride = jets_a_block + self._lanes  # an odd number of cache lines, so that rows share no cache set
+        block_size = stride * program.rows_a_block
+        size = block_size * -(-steps.batch_size // jets_a_block)
+        if len(self._work) < size:
+            self._work = aligned_zeros((size,), self.dtype)
+        memory = Memory(self._work, jets_a_block, stride, block_size)
+        network = Network(program.ops, program.segments, self._plan.num_features, self._plan.num_classes)
+        arguments = (training, jets, steps, network, self._state, memory, self._loss, update, outcome)
+        status = kernel.kernel()(self.dtype, *arguments)
+        if status == kernel.STATUS_BAD_ROW:
+            raise IndexError(f"a row number is not between 0 and {len(jets.labels) - 1}")
+        if status == kernel.STATUS_BAD_LABEL:
+            raise self._bad_label()
+        if status != kernel.STATUS_DONE:
+            what = "layer" if status == kernel.STATUS_UNKNOWN_LAYER else "optimizer"
+            raise NotImplementedError(f"the kernel has no code for this kind of {what}")
+
+    def _parameter_memory(self) -> Floats:
+        return aligned_zeros((_round_up(self._scoring.num_parameters, self._lanes),), self.dtype)
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        """The model's tensors as they are now: loading a state dict may have made new ones."""
+        return {name: getattr(module, attribute) for name, (module, attribute) in self._places.items()}
+
+    def _read(self, tensors: dict[str, torch.Tensor]) -> None:
+        for name, window in self._windows.items():
+            window.read(tensors[name])
+
+    def _checked(self, x_NF: Floats, labels_N: npt.NDArray[np.integer[Any]]) -> Jets:
+        num_features, num_classes = self._plan.num_features, self._plan.num_classes
+        if x_NF.dtype != self.dtype:
+            raise ValueError(f"jets are {x_NF.dtype}; the model is {self.dtype}")
+        if x_NF.ndim != 2 or x_NF.shape[1] != num_features or not x_NF.flags.c_contiguous:
+            raise ValueError(f"jets are {list(x_NF.shape)}; expected a contiguous [N, {num_features}]")
+        if labels_N.shape != x_NF.shape[:1]:
+            raise ValueError(f"labels are {list(labels_N.shape)} for {len(x_NF)} jets")
+        x = writable(x_NF.reshape(-1))
+        if labels_N.dtype == np.int8 and labels_N.flags.c_contiguous:
+            return Jets(x, writable(labels_N))
+        if not np.issubdtype(labels_N.dtype, np.integer):
+            raise ValueError(f"labels are {labels_N.dtype}; expected integers")
+        if len(labels_N) and not 0 <= labels_N.min() <= labels_N.max() < num_classes:
+            raise self._bad_label()
+        return Jets(x, labels_N.astype(np.int8))
+
+    def _bad_label(self) -> ValueError:
+        return ValueError(f"a label is not between 0 and {self._plan.num_classes - 1}")
+
+
+class FusedTrainer(FusedScorer):
     """Trains and scores one model with one optimizer and loss.
 
-    The torch objects stay the truth: every call reads parameters, BatchNorm's statistics and the optimizer's state
-    from them and leaves them as torch would have, so that state dicts are current between calls and may be loaded.
-    Raises CannotLower if the model, the optimizer or their options are beyond the kernel.
+    Every call leaves parameters, BatchNorm's statistics and the optimizer's state in the torch objects, as torch would
+    have left them. Raises CannotLower if the model, the optimizer or their options are beyond the kernel.
     """
 
     def __init__(
@@ -57,45 +179,16 @@ class FusedTrainer:
         seed: int,
         plan: Plan | None = None,
     ) -> None:
-        """`plan`: what `lower(model)` says, if it is known."""
-        self.model = model
+        """`plan`: what `lower(model)` says, if it is known. `seed` is dropout's."""
+        super().__init__(model, plan, loss=loss)
         self._optimizer = optimizer
-        self._plan = lower(model) if plan is None else plan
-        self._program = write_program(self._plan)
-        # Dropout passes everything in evaluation, and has no parameters: everything else keeps its place.
-        layers = tuple(layer for layer in self._plan.layers if not isinstance(layer, Dropout))
-        self._scoring = write_program(dataclasses.replace(self._plan, layers=layers))
-        self._tensors = {
-            name: (model.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2])
-            for name in (*self._program.parameters, *self._program.running, *self._program.tracked)
-        }
         lower_optimizer(optimizer)
-        check_covers(optimizer, self._parameters())
-        num_classes = self._plan.num_classes
-        weights = loss.class_weights if loss.class_weights is not None else (1.0,) * num_classes
-        if len(weights) != num_classes:
-            raise ValueError(f"the loss has {len(weights)} class weights; the model has {num_classes} classes")
-        self._loss = loss
-        # One more than there are classes says that they matter: then each batch's weights are summed first.
-        self._class_weights = np.array([*weights, 0.0] if loss.class_weights else weights, np.float64)
+        check_covers(optimizer, self._tensors(), self._plan.parameters())
+        self._training = write_program(self._plan)
+        gradient, moment_1, moment_2 = (self._parameter_memory() for _ in range(3))
+        self._state = self._state._replace(gradient=gradient, moment_1=moment_1, moment_2=moment_2)
         self._seed = np.uint64(seed & 0xFFFFFFFFFFFFFFFF)
-        self.dtype: np.dtype[Any] = np.dtype(np.float32 if self._plan.dtype == torch.float32 else np.float64)
-        self._lanes = VECTOR_BYTES // self.dtype.itemsize
-        size = _round_up(self._program.num_parameters, self._lanes)
-        self._theta, self._gradient, *self._moments = (aligned_zeros((size,), self.dtype) for _ in range(4))
-        self._running = np.zeros(self._program.num_running, self.dtype)
-        self._stats = np.zeros(self._program.num_stats, np.float64)
-        self._work = aligned_zeros((0,), self.dtype)
-        self._shapes = {name: parameter.shape for name, parameter in self._parameters().items()}
-        flats = {
-            **dict.fromkeys(self._program.parameters, self._theta),
-            **dict.fromkeys(self._program.running, self._running),
-        }
-        self._windows = {
-            name: Window(flats[name], place.start, tuple(self._tensor(name).shape))
-            for name, place in {**self._program.parameters, **self._program.running}.items()
-        }
-        self._state: tuple[OptimizerPlan, OptimizerState] | None = None
+        self._moments: Moments | None = None
 
     def train(
         self,
@@ -125,7 +218,7 @@ class FusedTrainer:
         """
         rows = writable(np.ascontiguousarray(rows, np.int64))
         rates_S = writable(np.ascontiguousarray(learning_rates_S, np.float64))
-        x, labels = self._checked(x_NF, labels_N)
+        jets = self._checked(x_NF, labels_N)
         num_steps = len(rates_S)
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it is at least 1")
@@ -134,128 +227,40 @@ class FusedTrainer:
                 f"{len(rows)} rows are {-(-len(rows) // batch_size)} batches of {batch_size}; "
                 f"there are {num_steps} learning rates"
             )
-        losses_S, num_correct_S = np.empty(num_steps, np.float64), np.empty(num_steps, np.int64)
+        outcome = Outcome(np.empty(num_steps), np.empty(num_steps, np.int64), np.empty(0, self.dtype), False)
         if num_steps == 0:
-            return losses_S, num_correct_S
+            return outcome.losses, outcome.num_correct
         smallest = len(rows) - (num_steps - 1) * batch_size
-        if self._program.tracked and smallest == 1:
+        if self._training.counters and smallest == 1:
             raise ValueError("a batch of 1 jet has no variance: BatchNorm cannot train on it")
-        optimizer_plan, state = self._optimizer_state()
-        parameters = self._parameters()
-        steps_before = state.read(parameters)
-        self._read_model()
-        tracked = np.array([int(self._tensor(name)) for name in self._program.tracked], np.int64)
-        status = self._run(
-            self._program, x, labels, rows, min(batch_size, len(rows)), rates_S, first_step, tracked,
-            optimizer_plan.kind, np.array(optimizer_plan.constants), steps_before,
-            losses_S, num_correct_S, np.empty(0, self.dtype),
-        )  # fmt: skip
-        self._check(status, len(labels))
-        for name, window in self._windows.items():
-            window.write(self._tensor(name))
-        for name in self._program.tracked:
-            self._tensor(name).add_(num_steps)
-        state.write(parameters, steps_before + num_steps)
-        return losses_S, num_correct_S
-
-    def evaluate(
-        self, x_NF: Floats, labels_N: npt.NDArray[np.integer[Any]], *, with_logits: bool = False
-    ) -> Evaluation:
-        """Score jets as the model in evaluation mode does. Arguments and errors are those of `train`."""
-        x, labels = self._checked(x_NF, labels_N)
-        self._read_model()
-        logits = np.empty(len(labels) * self._plan.num_classes if with_logits else 0, self.dtype)
-        sums, num_correct = np.zeros(2, np.float64), np.zeros(1, np.int64)
-        status = self._run(
-            self._scoring, x, labels, np.arange(BLOCK_JETS), BLOCK_JETS, None, 0, np.empty(0, np.int64),
-            program.ADAM, np.zeros(4), 0, sums, num_correct, logits,
-        )  # fmt: skip
-        self._check(status, len(labels))
-        logits_NC = logits.reshape(len(labels), self._plan.num_classes) if with_logits else None
-        return Evaluation(float(sums[0]), float(sums[1]), int(num_correct[0]), logits_NC)
-
-    def _run(
-        self, steps: Program, x: Floats, labels: npt.NDArray[np.int8], rows: npt.NDArray[np.int64], batch_size: int,
-        learning_rates_S: npt.NDArray[np.float64] | None, first_step: int, tracked: npt.NDArray[np.int64],
-        optimizer: int, constants: npt.NDArray[np.float64], steps_before: int,
-        losses: npt.NDArray[np.float64], num_correct: npt.NDArray[np.int64], logits: Floats,
-    ) -> int:  # fmt: skip
-        """Call the kernel: to train, with learning rates; to evaluate, without."""
-        block = _round_up(min(batch_size, BLOCK_JETS), 2 * self._lanes)
-        stride = block + self._lanes  # an odd number of cache lines, so that rows share no cache set
-        block_size = stride * steps.rows_a_block
-        size = block_size * (-(-batch_size // block))
-        if len(self._work) < size:
-            self._work = aligned_zeros((size,), self.dtype)
-        shape = np.array([self._plan.num_features, self._plan.num_classes, block_size, stride, block], np.int64)
-        status: int = kernels.kernel()(
-            self.dtype,
-            learning_rates_S is not None, x, labels, rows, int(batch_size),
-            np.empty(0, np.float64) if learning_rates_S is None else learning_rates_S, int(first_step),
-            steps.ops, steps.constants, steps.segments, shape,
-            self._theta, self._gradient, self._moments[0], self._moments[1],
-            self._running, tracked, self._stats, self._work,
-            self._class_weights, self._loss.label_smoothing, optimizer, constants, steps_before, self._seed,
-            losses, num_correct, logits,
-        )  # fmt: skip
-        return status
-
-    def _tensor(self, name: str) -> torch.Tensor:
-        module, attribute = self._tensors[name]
-        tensor = module._parameters.get(attribute)
-        return module._buffers[attribute] if tensor is None else tensor  # type: ignore[return-value]  # lowered: not None
-
-    def _parameters(self) -> dict[str, nn.Parameter]:
-        return {name: self._tensor(name) for name in self._program.parameters}  # type: ignore[misc]  # they are
-
-    def _read_model(self) -> None:
-        for name, window in self._windows.items():
-            window.read(self._tensor(name))
-
-    def _optimizer_state(self) -> tuple[OptimizerPlan, OptimizerState]:
         plan = lower_optimizer(self._optimizer)
-        if self._state is None or self._state[0] != plan:  # options may change between calls
-            places = self._program.parameters
-            self._state = plan, OptimizerState(self._optimizer, plan, self._shapes, places, self._moments)
-        return self._state
-
-    def _checked(self, x_NF: Floats, labels_N: npt.NDArray[np.integer[Any]]) -> tuple[Floats, npt.NDArray[np.int8]]:
-        num_features, num_classes = self._plan.num_features, self._plan.num_classes
-        if x_NF.dtype != self.dtype:
-            raise ValueError(f"jets are {x_NF.dtype}; the model is {self.dtype}")
-        if x_NF.ndim != 2 or x_NF.shape[1] != num_features or not x_NF.flags.c_contiguous:
-            raise ValueError(f"jets are {list(x_NF.shape)}; expected a contiguous [N, {num_features}]")
-        if labels_N.shape != x_NF.shape[:1]:
-            raise ValueError(f"labels are {list(labels_N.shape)} for {len(x_NF)} jets")
-        x = writable(x_NF.reshape(-1))
-        if labels_N.dtype == np.int8 and labels_N.flags.c_contiguous:
-            return x, writable(labels_N)
-        if not np.issubdtype(labels_N.dtype, np.integer):
-            raise ValueError(f"labels are {labels_N.dtype}; expected integers")
-        if len(labels_N) and not 0 <= labels_N.min() <= labels_N.max() < num_classes:
-            raise _bad_label(num_classes)
-        return x, labels_N.astype(np.int8)
-
-    def _check(self, status: int, num_jets: int) -> None:
-        if status == kernels.STATUS_BAD_ROW:
-            raise IndexError(f"a row number is not between 0 and {num_jets - 1}")
-        if status == kernels.STATUS_BAD_LABEL:
-            raise _bad_label(self._plan.num_classes)
+        if self._moments is None or self._moments.plan != plan:  # options may change between calls
+            flats = self._state.moment_1, self._state.moment_2
+            self._moments = Moments(self._optimizer, plan, self._plan.parameters(), self._training.parameters, flats)
+        tensors = self._tensors()
+        steps_before = self._moments.read(tensors)
+        self._read(tensors)
+        for index, name in enumerate(self._training.counters):
+            self._state.counters[index] = int(tensors[name])
+        steps = Steps(rows, min(batch_size, len(rows)), rates_S, int(first_step), self._seed)
+        self._run(True, jets, steps, self._training, Update(**vars(plan), steps_before=steps_before), outcome)
+        for name, window in self._windows.items():
+            window.write(tensors[name])
+        for name in self._training.counters:
+            tensors[name].add_(num_steps)
+        self._moments.write(tensors, steps_before + num_steps)
+        return outcome.losses, outcome.num_correct
 
 
 def warm_up(dtype: torch.dtype) -> None:
     """Compile the kernel, or load it from disk, which takes a second, once a process; no random number is drawn."""
-    if kernels.kernel().is_ready(torch.empty(0, dtype=dtype).numpy().dtype):
+    if kernel.kernel().is_ready(torch.empty(0, dtype=dtype).numpy().dtype):
         return
     with torch.random.fork_rng(devices=[]):
         model = nn.Sequential(nn.Linear(1, 2, dtype=dtype))
-    trainer = FusedTrainer(model, torch.optim.SGD(model.parameters(), lr=1.0), loss=CrossEntropy(), seed=0)
-    trainer.evaluate(np.empty((0, 1), trainer.dtype), np.empty(0, np.int8))
+    scorer = FusedScorer(model)
+    scorer.evaluate(np.empty((0, 1), scorer.dtype), np.empty(0, np.int8))
 
 
 def _round_up(number: int, multiple: int) -> int:
     return -(-number // multiple) * multiple
-
-
-def _bad_label(num_classes: int) -> ValueError:
-    return ValueError(f"a label is not between 0 and {num_classes - 1}")

@@ -1,10 +1,13 @@
 """Dropout whose bits are a function of (seed, step, layer, element), so that both engines drop the same elements.
 
-The element is `position in the batch * width + feature`, 32 bits of it. A 64-bit key is mixed from seed, step and
+The element is `row of the optimizer step * width + feature`, 32 bits of it. A 64-bit key is mixed from seed, step and
 layer with splitmix64's finaliser (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators"); its
 two halves key two rounds of the 32-bit mixer "lowbias32" (C. Wellons, "Prospecting for hash functions", 2018). An
 element is dropped if the outcome is below rate * 2^32.
 """
+
+import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -31,18 +34,36 @@ def dropout_key(seed: int, step: int, layer: int) -> int:
     return mix_64((mix_64((mix_64(seed & _MASK_64) + step) & _MASK_64) + layer) & _MASK_64)
 
 
-def dropout_factors(*, seed: int, step: int, layer: int, rate: float, num_rows: int, width: int) -> Tensor:
-    """Dropout's factors, float64 [num_rows, width]: 0 with probability `rate`, else 1 / (1 - rate)."""
+def dropout_factors(
+    shape: Sequence[int],
+    *,
+    seed: int,
+    step: int,
+    layer: int,
+    rate: float,
+    first_row: int = 0,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """Dropout's factors for inputs of a shape [B, ...]: 0 with probability `rate`, else 1 / (1 - rate).
+
+    They are drawn on `device`. `first_row` counts the rows of the same step that are not among these B.
+    """
     key = dropout_key(seed, step, layer)
-    elements = torch.arange(num_rows * width, dtype=torch.int64)
+    num_elements = math.prod(shape)
+    before = first_row * math.prod(shape[1:])
+    elements = torch.arange(before, before + num_elements, dtype=torch.int64, device=device)
     bits = mix(mix((elements + (key & _MASK_32)) & _MASK_32) ^ (key >> 32))
     threshold = min(round(rate * 2**32), _MASK_32)
     factor = 1.0 / (1.0 - rate) if rate < 1.0 else 0.0
-    return (bits >= threshold).to(torch.float64).mul_(factor).view(num_rows, width)
+    return (bits >= threshold).to(dtype).mul_(factor).view(tuple(shape))
 
 
 class CounterDropout(nn.Module):
-    """Stands in for an `nn.Dropout` of rate `p`; the step that the next forward belongs to is set from outside."""
+    """Stands in for an `nn.Dropout` of rate `p`, on inputs [B, ...] or of any other shape.
+
+    `step` and `first_row`, to which the next forward belongs, are set from outside: see `set_dropout_step`.
+    """
 
     def __init__(self, p: float, *, seed: int, layer: int) -> None:
         super().__init__()
@@ -50,18 +71,29 @@ class CounterDropout(nn.Module):
         self.seed = seed
         self.layer = layer
         self.step = 0
+        self.first_row = 0
 
-    def forward(self, x_BF: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0.0:
-            return x_BF
-        num_rows, width = x_BF.shape
-        factors_BF = dropout_factors(
-            seed=self.seed, step=self.step, layer=self.layer, rate=self.p, num_rows=num_rows, width=width
+            return x
+        return x * dropout_factors(
+            x.shape,
+            seed=self.seed,
+            step=self.step,
+            layer=self.layer,
+            rate=self.p,
+            first_row=self.first_row,
+            dtype=x.dtype,
+            device=x.device,
         )
-        return x_BF * factors_BF.to(x_BF)
 
     def extra_repr(self) -> str:
         return f"p={self.p}, seed={self.seed}, layer={self.layer}"
+
+
+def dropout_names(model: nn.Module) -> list[str]:
+    """Paths of a model's Dropout modules; a layer's number is its place among them."""
+    return [name for name, module in model.named_modules() if isinstance(module, (nn.Dropout, CounterDropout))]
 
 
 def count_dropout(model: nn.Module, *, seed: int) -> list[CounterDropout]:
@@ -72,8 +104,7 @@ def count_dropout(model: nn.Module, *, seed: int) -> list[CounterDropout]:
     """
     if type(model) is nn.Dropout:
         raise ValueError("the model is itself an nn.Dropout; put it into an nn.Sequential")
-    names = [n for n, m in model.named_modules() if isinstance(m, (nn.Dropout, CounterDropout))]
-    for layer, name in enumerate(names):
+    for layer, name in enumerate(dropout_names(model)):
         parent_name, _, child_name = name.rpartition(".")
         module = model.get_submodule(name)
         if type(module) in (nn.Dropout, CounterDropout):
@@ -83,8 +114,13 @@ def count_dropout(model: nn.Module, *, seed: int) -> list[CounterDropout]:
     return [m for m in model.modules() if isinstance(m, CounterDropout)]
 
 
-def set_dropout_step(model: nn.Module, step: int) -> None:
-    """Tell every CounterDropout of a model which optimizer step its next forwards belong to."""
+def set_dropout_step(model: nn.Module, step: int, first_row: int = 0) -> None:
+    """Tell every CounterDropout of a model which optimizer step its next forwards belong to.
+
+    `first_row` counts the rows of that step that other processes and earlier micro-batches hold, so that each draws
+    its own bits, and together the bits that one large batch would draw.
+    """
     for module in model.modules():
         if isinstance(module, CounterDropout):
             module.step = step
+            module.first_row = first_row

@@ -1,157 +1,137 @@
-"""A plan as the tables of numbers that the compiled loops read: one row a fused layer, one column a name below."""
+"""A plan as the tables that the compiled code reads: a row a layer, with a (leaky) ReLU drawn into the layer before."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from jsc.engine.plan import Activation, BatchNorm, Dropout, Layer, Linear, Plan
+from jsc.engine.layers import Layer, LeakyReLU, Shape
+from jsc.engine.plan import Plan
 
-# Columns of `Program.ops` (int64).
-KIND, NUM_IN, NUM_OUT = 0, 1, 2
-WEIGHT, BIAS = 3, 4  # offsets among the parameters; -1: none
-X, Y, DX, DY = 5, 6, 7, 8  # rows of a block: input, output, and the loss's gradients with respect to them
-NEEDS_DX, NEEDS_DY = 9, 10  # whether those gradients are wanted
-NUMBER = 11  # of a Dropout among the Dropouts, of a BatchNorm among the BatchNorms
-STATS, RUNNING = 12, 13  # BatchNorm: offsets of its batch and running statistics
-MASK = 14  # Dropout: row of the factors
-NUM_COLUMNS = 15
+# A layer's row of `Program.ops`. Areas of a block are told by their first row; parameters, statistics and running
+# statistics by where they begin in the flat array of their kind.
+OP = np.dtype(
+    [
+        ("kind", np.int64),  # a `Kind`
+        ("num_in", np.int64),
+        ("num_out", np.int64),
+        ("x", np.int64),  # input
+        ("y", np.int64),  # output
+        ("dx", np.int64),  # the loss's gradient with respect to the input,
+        ("dy", np.int64),  # and to the output
+        ("wants_dx", np.bool_),  # whether anything before it
+        ("wants_dy", np.bool_),  # or it itself has parameters
+        ("kept", np.int64),  # what each jet keeps for the way back
+        ("weight", np.int64),
+        ("bias", np.int64),
+        ("has_weight", np.bool_),
+        ("has_bias", np.bool_),
+        ("stats", np.int64),
+        ("running", np.int64),
+        ("counter", np.int64),  # number of its batch counter among the counters
+        ("negative_slope", np.float64),  # of the (leaky) ReLU that it is or that was drawn into it; 1 changes nothing
+        ("eps", np.float64),
+        ("momentum", np.float64),
+        ("is_cumulative", np.bool_),  # BatchNorm: the running statistics are means over all batches
+        ("rate", np.float64),
+        ("number", np.int64),
+    ],
+    align=True,
+)
 
-# Columns of `Program.constants` (float64).
-EPS, MOMENTUM, RATE = 0, 1, 2
-SLOPE = 3  # what a (leaky) ReLU, alone or fused into a Linear or BatchNorm, multiplies negative values with; 1 is none
-NUM_CONSTANTS = 4
-
-# Kinds of layers and activations.
-LINEAR, BATCH_NORM, DROPOUT, LEAKY_RELU, TANH, SIGMOID, GELU, GELU_TANH = range(8)
-_ACTIVATIONS = {
-    "relu": LEAKY_RELU,
-    "leaky_relu": LEAKY_RELU,
-    "tanh": TANH,
-    "sigmoid": SIGMOID,
-    "gelu": GELU,
-    "gelu_tanh": GELU_TANH,
-}
-
-# Batch statistics of a BatchNorm, `width` float64 numbers of each.
-MEAN, SQUARES, INVERSE, SUM_DY, SUM_DYX = range(5)
-NUM_STATS = 5
-
-# Optimizers.
-ADAM, ADAMW, SGD, SGD_NESTEROV = range(4)
-
-LABEL_ROW, INPUT_ROW = 0, 1
+LABEL_ROW, INPUT_ROW = 0, 1  # of a block
 
 
 @dataclass(frozen=True)
 class Program:
     """The tables of one plan.
 
-    `ops` int64 [layers, NUM_COLUMNS]; `constants` float64 [layers, NUM_CONSTANTS]; `segments` int64, where the
-    stretches between BatchNorms begin, and the end. `parameters` and `running` name the model's tensors and where
-    they lie in the flat arrays of `num_parameters` and `num_running` elements; `tracked` names BatchNorm's counters.
+    `ops` OP [layers]; `segments` int64, where the parts between layers that need the whole batch begin, and the end.
+    `parameters` and `running` say where the model's tensors lie in the flat arrays of `num_parameters` and
+    `num_running` elements; `counters` names the counters of batches.
     """
 
-    ops: npt.NDArray[np.int64]
-    constants: npt.NDArray[np.float64]
+    ops: npt.NDArray[np.void]
     segments: npt.NDArray[np.int64]
     parameters: dict[str, slice]
     running: dict[str, slice]
-    tracked: tuple[str, ...]
+    counters: tuple[str, ...]
     num_parameters: int
     num_running: int
     num_stats: int
     rows_a_block: int
 
 
-def _fused(layers: tuple[Layer, ...]) -> list[tuple[Layer, Activation | None]]:
-    """Layers with the (leaky) ReLU that follows them, whose gradient its own output tells."""
-    fused: list[tuple[Layer, Activation | None]] = []
+def _with_relus(layers: tuple[Layer, ...]) -> list[tuple[Layer, LeakyReLU | None]]:
+    """Layers with the (leaky) ReLU that follows them, if they take one whose gradient its own output tells."""
+    paired: list[tuple[Layer, LeakyReLU | None]] = []
     for layer in layers:
-        follows = fused and isinstance(fused[-1][0], (Linear, BatchNorm)) and fused[-1][1] is None
-        if follows and isinstance(layer, Activation) and layer.kind in ("relu", "leaky_relu") and layer.slope >= 0.0:
-            fused[-1] = (fused[-1][0], layer)
+        before, relu = paired[-1] if paired else (None, None)
+        is_taken = before is not None and before.takes_relu and relu is None
+        if before is not None and is_taken and isinstance(layer, LeakyReLU) and layer.negative_slope >= 0.0:
+            paired[-1] = (before, layer)
         else:
-            fused.append((layer, None))
-    return fused
+            paired.append((layer, None))
+    return paired
 
 
 def write_program(plan: Plan) -> Program:
     """The tables of a plan."""
-    fused = _fused(plan.layers)
-    ops = np.zeros((len(fused), NUM_COLUMNS), np.int64)
-    constants = np.zeros((len(fused), NUM_CONSTANTS), np.float64)
-    parameters: dict[str, slice] = {}
-    running: dict[str, slice] = {}
-    tracked: list[str] = []
-    num_parameters = num_running = num_stats = 0
-    x, width, num_rows = INPUT_ROW, plan.num_features, INPUT_ROW + plan.num_features
-
-    def place(places: dict[str, slice], name: str, start: int, size: int) -> int:
-        places[name] = slice(start, start + size)
-        return start + size
-
-    for op, constant, (layer, activation) in zip(ops, constants, fused, strict=True):
-        num_out = layer.num_out if isinstance(layer, Linear) else width
-        op[[NUM_IN, NUM_OUT, X, Y, WEIGHT, BIAS]] = width, num_out, x, num_rows, -1, -1
-        x, num_rows = num_rows, num_rows + num_out
-        constant[SLOPE] = 1.0 if activation is None else activation.slope
-        if isinstance(layer, Linear):
-            op[[KIND, WEIGHT]] = LINEAR, num_parameters
-            num_parameters = place(parameters, f"{layer.name}.weight", num_parameters, width * num_out)
-            if layer.has_bias:
-                op[BIAS] = num_parameters
-                num_parameters = place(parameters, f"{layer.name}.bias", num_parameters, num_out)
-        elif isinstance(layer, BatchNorm):
-            op[[KIND, STATS, RUNNING, NUMBER]] = BATCH_NORM, num_stats, num_running, len(tracked)
-            constant[EPS] = layer.eps
-            constant[MOMENTUM] = -1.0 if layer.momentum is None else layer.momentum
-            if layer.affine:
-                op[[WEIGHT, BIAS]] = num_parameters, num_parameters + width
-                num_parameters = place(parameters, f"{layer.name}.weight", num_parameters, width)
-                num_parameters = place(parameters, f"{layer.name}.bias", num_parameters, width)
-            num_running = place(running, f"{layer.name}.running_mean", num_running, width)
-            num_running = place(running, f"{layer.name}.running_var", num_running, width)
-            tracked.append(f"{layer.name}.num_batches_tracked")
-            num_stats += NUM_STATS * width
-        elif isinstance(layer, Dropout):
-            op[[KIND, NUMBER, MASK]] = DROPOUT, layer.number, num_rows
-            constant[RATE] = layer.rate
-            num_rows += num_out
-        else:
-            op[KIND], constant[SLOPE] = _ACTIVATIONS[layer.kind], layer.slope
-        width = num_out
-
-    num_rows = _place_gradients(ops, num_rows)
-    breaks = [k for k in range(len(ops)) if ops[k, KIND] == BATCH_NORM]
-    segments = np.array([0, *breaks, len(ops)], np.int64)
+    layers = _with_relus(plan.layers)
+    ops = np.zeros(len(layers), OP)
+    parameters, running = _places(plan.parameters()), _places(plan.running())
+    counters: list[str] = []
+    num_stats = 0
+    width, x, num_rows = plan.num_features, INPUT_ROW, INPUT_ROW + plan.num_features
+    for op, (layer, relu) in zip(ops, layers, strict=True):
+        num_in, width = layer.widths or (width, width)
+        row: dict[str, Any] = {"kind": layer.kind, "num_in": num_in, "num_out": width, "x": x, "y": num_rows}
+        row |= {"kept": num_rows + width, "stats": num_stats, "counter": len(counters)}
+        row |= {"negative_slope": 1.0 if relu is None else relu.negative_slope, **layer.constants()}
+        for name in layer.parameters():
+            tensor = name.rpartition(".")[2]
+            row |= {f"has_{tensor}": True, tensor: parameters[name].start}
+        for name in list(layer.running())[:1]:
+            row["running"] = running[name].start
+        for column, value in row.items():
+            op[column] = value
+        x, num_rows = num_rows, num_rows + width + layer.num_kept * width
+        num_stats += layer.num_stats * width
+        counters += layer.counters()
+    num_rows = _place_gradients(ops, [layer for layer, _ in layers], num_rows)
+    breaks = [k for k, (layer, _) in enumerate(layers) if layer.needs_whole_batch]
     return Program(
         ops=ops,
-        constants=constants,
-        segments=segments,
+        segments=np.array([0, *breaks, len(ops)], np.int64),
         parameters=parameters,
         running=running,
-        tracked=tuple(tracked),
-        num_parameters=num_parameters,
-        num_running=num_running,
+        counters=tuple(counters),
+        num_parameters=max((place.stop for place in parameters.values()), default=0),
+        num_running=max((place.stop for place in running.values()), default=0),
         num_stats=num_stats,
         rows_a_block=num_rows,
     )
 
 
-def _place_gradients(ops: npt.NDArray[np.int64], num_rows: int) -> int:
+def _places(shapes: dict[str, Shape]) -> dict[str, slice]:
+    """One after the other in a flat array."""
+    ends = np.cumsum([int(np.prod(shape)) for shape in shapes.values()], dtype=np.int64).tolist()
+    return {name: slice(start, end) for name, start, end in zip(shapes, [0, *ends], ends, strict=False)}
+
+
+def _place_gradients(ops: npt.NDArray[np.void], layers: list[Layer], num_rows: int) -> int:
     """Give gradients two areas to alternate between; returns the number of rows then in use.
 
-    Only a Linear moves a gradient; all others change it in place. Nothing below the first parameter wants one.
+    Nothing below the first parameter wants a gradient.
     """
-    widest = int(max(ops[:, NUM_IN].max(), ops[:, NUM_OUT].max()))
+    widest = int(max(ops["num_in"].max(), ops["num_out"].max()))
     here, there = num_rows, num_rows + widest
-    has_parameters = (ops[:, KIND] == LINEAR) | (ops[:, WEIGHT] >= 0)
-    first = int(np.argmax(has_parameters))
+    first = next(k for k, layer in enumerate(layers) if layer.parameters())
     for k in range(len(ops) - 1, -1, -1):
-        ops[k, DY] = here
-        if ops[k, KIND] == LINEAR:
+        ops[k]["dy"] = here
+        if layers[k].moves_gradient:
             here, there = there, here
-        ops[k, DX] = here
-        ops[k, NEEDS_DY], ops[k, NEEDS_DX] = k >= first, k > first
+        ops[k]["dx"] = here
+        ops[k]["wants_dy"], ops[k]["wants_dx"] = k >= first, k > first
     return num_rows + 2 * widest

@@ -20,19 +20,20 @@ def make_product_tile(num_rows: int, num_vectors: int) -> Any:
     """Compiled-code function: `num_rows` rows of y = f(W x + b), over `num_vectors` vectors of jets.
 
     W's element (row, k) lies at `theta[weight + row * weight_row + k * weight_k]`, so that the transpose is a change
-    of strides; `depth` is the number of k; b begins at `theta[bias]`, or is 0 if `bias` is negative. f multiplies what
-    is not positive with `slope`: 1 changes nothing, 0 is a ReLU.
+    of strides; `depth` is the number of k; b begins at `theta[bias]`, or is 0 without `has_bias`. f multiplies what is
+    not positive with `negative_slope`: 1 changes nothing, 0 is a ReLU.
     """
 
     @intrinsic
     def tile(
-        typingctx: Any, theta: Any, weight: Any, weight_row: Any, weight_k: Any, depth: Any, bias: Any, slope: Any,
-        work: Any, x: Any, y: Any, stride: Any,
+        typingctx: Any, theta: Any, weight: Any, weight_row: Any, weight_k: Any, depth: Any, has_bias: Any, bias: Any,
+        negative_slope: Any, work: Any, x: Any, y: Any, stride: Any,
     ) -> Any:  # fmt: skip
         dtype = work.dtype
 
         def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            theta_v, weight_v, weight_row_v, weight_k_v, depth_v, bias_v, slope_v, work_v, x_v, y_v, stride_v = args
+            theta_v, weight_v, weight_row_v, weight_k_v, depth_v, has_bias_v, bias_v, slope_v, *rest = args
+            work_v, x_v, y_v, stride_v = rest
             word, vector = weight_v.type, vectors.vector_type(dtype)
             lanes = vector.count
             first = vectors.element_pointer(context, builder, theta, theta_v, weight_v)
@@ -42,7 +43,7 @@ def make_product_tile(num_rows: int, num_vectors: int) -> Any:
             sums = []
             for r in range(num_rows):
                 start = cgutils.alloca_once_value(builder, ir.Constant(vectors.float_type(dtype), 0.0))
-                with builder.if_then(builder.icmp_signed(">=", bias_v, word(0))):
+                with builder.if_then(has_bias_v):
                     at = builder.add(bias_v, word(r))
                     b = builder.load(vectors.element_pointer(context, builder, theta, theta_v, at))
                     builder.store(b, start)
@@ -71,7 +72,8 @@ def make_product_tile(num_rows: int, num_vectors: int) -> Any:
                     vectors.store_vector(builder, builder.gep(row, [word(v * lanes)]), dtype, total)
             return context.get_dummy_value()
 
-        return types.void(theta, WORD, WORD, WORD, WORD, WORD, types.float64, work, WORD, WORD, WORD), build
+        matrix = (theta, WORD, WORD, WORD, WORD, types.boolean, WORD)
+        return types.void(*matrix, types.float64, work, WORD, WORD, WORD), build
 
     return tile
 

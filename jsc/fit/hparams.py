@@ -11,8 +11,7 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 
-from jsc.cli.console import flat
-from jsc.cli.settings import TrainSettings
+from jsc.cli.settings import TrainSettings, is_shown, values_where
 
 METRICS = ("val_loss_epoch", "val_acc_epoch", "test_acc_epoch", "jets_per_second")
 
@@ -24,18 +23,12 @@ _USUAL = (
     "optimizer.name", "optimizer.weight_decay", "scheduler.name", "dataset.name",
 )  # fmt: skip
 _FIELDS = {str: "string_value", bool: "bool_value", int: "number_value", float: "number_value"}
-_LEFT_OUT = ("callbacks.", "logger.", "dataset.path", "dataset.md5", "dataset.url", "trainer.log_every_n_steps")
 
 
 def hyper_parameters(settings: TrainSettings) -> dict[str, Scalar]:
     """Scalars by their dotted keys. None is left out: it would turn a column of numbers into one of words."""
-    scalars = {key: value for key, value in flat(settings.model_dump(by_alias=True)).items() if _is_shown(key, value)}
-    return dict(sorted(scalars.items()))
-
-
-def _is_shown(key: str, value: Any) -> bool:
-    is_machinery = key.startswith(_LEFT_OUT) or key.rpartition(".")[2] in ("_target_", "_partial_")
-    return isinstance(value, (str, int, float, bool)) and not is_machinery
+    values = values_where(is_shown, settings)
+    return {key: value for key, value in sorted(values.items()) if isinstance(value, Scalar)}
 
 
 def columns_of(values: Mapping[str, Scalar], varied: Sequence[str]) -> list[str]:

@@ -11,7 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import fx, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 ModelConstructor = Callable[..., nn.Module]
 
@@ -138,9 +141,23 @@ def num_parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-def num_macs(model: nn.Module) -> int:
-    """Multiply-accumulates a jet in the Linear layers (the count used for FPGA cost; BatchNorm folds into them)."""
-    return sum(m.in_features * m.out_features for m in model.modules() if isinstance(m, nn.Linear))
+def num_macs(model: nn.Module, *, num_features: int) -> int:
+    """Multiply-accumulates of one jet, counted by torch in a forward pass in evaluation mode.
+
+    Products of matrices, convolutions and attention count; what is done to each number for itself, BatchNorm (which
+    folds into a Linear) included, does not. A network that cannot score one jet of zeros raises its own error.
+    """
+    like = next(model.parameters(), torch.zeros(0))
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        # With gradients, and attention as plain products: shortcuts without them are counted as nothing.
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            model(torch.zeros(1, num_features, dtype=like.dtype, device=like.device))
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    return int(counter.get_total_flops()) // 2
 
 
 def is_traceable(model: nn.Module) -> bool:

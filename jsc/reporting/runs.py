@@ -4,7 +4,7 @@ import glob
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -38,30 +38,6 @@ SETTINGS_OF_RESULT = ("batch_size", "max_epochs", "lr", "optimizer", "weight_dec
 
 Engine and device are not among them: they say where a run took place, not what was asked.
 """
-
-# Keys of the configuration that result.json already answers for, and those that do not change the outcome.
-_NO_SETTING = {
-    "model.name",
-    "model._target_",
-    "optimizer.name",
-    "optimizer._target_",
-    "optimizer.lr",
-    "optimizer.weight_decay",
-    "scheduler.name",
-    "scheduler._target_",
-    "dataset.name",
-    "dataset._target_",
-    "dataset.batch_size",
-    "dataset.path",
-    "dataset.md5",
-    "dataset.url",
-    "trainer.max_epochs",
-    "seed",
-    "resume",
-}
-_NO_SETTING_GROUPS = ("hydra", "logger", "plugins", "paths", "sweep")
-_NO_SETTING_ENDS = ("dirpath", "filename", "dir", "save_dir", "default_root_dir", "num_workers", "log_every_n_steps")
-
 
 # What a damaged or edited record may break: fields with the least and the largest value that they can have.
 _RANGES = (
@@ -159,13 +135,16 @@ def _natural(path: Path) -> tuple[int, int, str]:
     return (0, int(number), path.name) if number.isdecimal() else (1, 0, path.name)
 
 
-def read_runs(folders: Sequence[Path]) -> list[Run]:
-    """Read every folder; names are the paths below the folders' common parent."""
+def read_runs(folders: Sequence[Path], is_option: Callable[[str], bool]) -> list[Run]:
+    """Read every folder; names are the paths below the folders' common parent.
+
+    `is_option` tells which keys of a configuration runs are compared by, beside the settings in `result.json`.
+    """
     parent = Path(os.path.commonpath([folder.parent for folder in folders]))
-    return [read_run(folder, name=folder.relative_to(parent).as_posix()) for folder in folders]
+    return [read_run(folder, is_option, name=folder.relative_to(parent).as_posix()) for folder in folders]
 
 
-def read_run(folder: Path, *, name: str) -> Run:
+def read_run(folder: Path, is_option: Callable[[str], bool], *, name: str) -> Run:
     """Read one run folder; never raises for what is missing or damaged in it."""
     problems: list[str] = []
     if not _holds_records(folder):
@@ -197,7 +176,7 @@ def read_run(folder: Path, *, name: str) -> Run:
     elif state != "failed":
         problems.append("metrics.csv is missing: no curves")
     test = _test(folder, problems, expected=state in ("completed", "stopped_early"))
-    options = _options(folder, problems)
+    options = _options(folder, is_option, problems)
     if result is not None:
         state = _check_scores(result, epochs, test, state, problems)
     elif epochs:
@@ -303,7 +282,7 @@ def _check_scores(
     return state
 
 
-def _options(folder: Path, problems: list[str]) -> dict[str, Setting]:
+def _options(folder: Path, is_option: Callable[[str], bool], problems: list[str]) -> dict[str, Setting]:
     path = folder / CONFIG_FILE
     if not path.is_file():
         problems.append(".hydra/config.yaml is missing: settings that result.json does not hold are unknown")
@@ -318,12 +297,7 @@ def _options(folder: Path, problems: list[str]) -> dict[str, Setting]:
     if not isinstance(config, dict):
         problems.append(".hydra/config.yaml cannot be read: it holds no keys")
         return {}
-    return {key: value for key, value in _flatten(config, "") if _is_setting(key)}
-
-
-def _is_setting(key: str) -> bool:
-    path = key.split(".")
-    return not (key in _NO_SETTING or path[0] in _NO_SETTING_GROUPS or path[-1] in _NO_SETTING_ENDS)
+    return {key: value for key, value in _flatten(config, "") if is_option(key)}
 
 
 def _flatten(value: Any, prefix: str) -> Iterable[tuple[str, Setting]]:

@@ -52,7 +52,7 @@ def score_model(
         checkpoint=str(checkpoint),
         model=model_name,
         num_parameters=num_parameters(task.model),
-        num_macs=num_macs(task.model),
+        num_macs=num_macs(task.model, num_features=jets.x_NF.shape[1]),
         dataset=dataset_name,
         dataset_variant=jets.variant,
         dataset_sha256=jets.sha256,

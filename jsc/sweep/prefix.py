@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jsc.cli.settings import TrainSettings
+from jsc.cli.settings import TrainSettings, changes_length, values_where
 from jsc.errors import ResultError
 from jsc.results import (
     BEST_CHECKPOINT,
@@ -79,9 +79,8 @@ def _share_key(settings: TrainSettings) -> str | None:
         or settings.trainer.accumulate_grad_batches > 1
     ):
         return None
-    plain = settings.model_dump(by_alias=True)
-    plain["trainer"].pop("max_epochs")
-    return repr(plain)  # a schedule that interpolates max_epochs (cosine's T_max) makes the keys differ
+    # A schedule that interpolates max_epochs (cosine's T_max) makes the keys differ.
+    return repr(values_where(lambda key: not changes_length(key), settings))
 
 
 def shorter_run(folders: Sequence[Path], max_epochs: int) -> Path | None:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from jsc.cli.settings import TrainSettings
+from jsc.cli.settings import TrainSettings, changes_epoch_cost, values_where
 from jsc.errors import CommandError
 
 
@@ -88,7 +88,6 @@ def epochs_to_train(settings: Mapping[int, TrainSettings], share_keys: Mapping[i
     return epochs
 
 
-def epoch_kind(settings: TrainSettings) -> tuple[object, ...]:
+def epoch_kind(settings: TrainSettings) -> dict[str, object]:
     """The same for runs whose epochs cost the same."""
-    trainer = settings.trainer.model_copy(update={"max_epochs": 1})
-    return settings.model, settings.dataset, trainer, settings.engine, settings.optimizer.name
+    return values_where(changes_epoch_cost, settings)

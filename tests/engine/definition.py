@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from hypothesis import strategies as st
 from torch import nn
 
 from jsc.engine import CrossEntropy, FusedTrainer, count_dropout, set_dropout_step
@@ -121,3 +122,40 @@ def differences(a: nn.Module, b: nn.Module) -> dict[str, float]:
         scale = max(float(other.abs().max()), 1e-6)
         found[name] = float((value - other).abs().max()) / scale
     return found
+
+
+WIDTHS = st.integers(1, 21)
+
+
+@st.composite
+def networks(draw: Any) -> nn.Module:
+    """A chain of any of the layers, in any order, of any widths."""
+    width = draw(WIDTHS)
+    layers: list[nn.Module] = []
+    for kind in draw(st.lists(st.sampled_from(["linear", "norm", "activation", "dropout", "nothing"]), max_size=7)):
+        if kind == "linear":
+            layers.append(nn.Linear(width, width := draw(WIDTHS), bias=draw(st.booleans())))
+        elif kind == "norm":
+            momentum = draw(st.sampled_from([0.1, 0.0, 1.0, None]))
+            layers.append(nn.BatchNorm1d(width, eps=draw(st.sampled_from([1e-5, 0.1])), momentum=momentum,
+                                         affine=draw(st.booleans())))  # fmt: skip
+        elif kind == "activation":
+            layers.append(
+                draw(
+                    st.sampled_from(
+                        [nn.ReLU(), nn.LeakyReLU(0.2), nn.LeakyReLU(-0.5), nn.LeakyReLU(1.5), nn.Tanh(), nn.Sigmoid(),
+                         nn.GELU(), nn.GELU(approximate="tanh")]
+                    )
+                )
+            )  # fmt: skip
+        elif kind == "dropout":
+            layers.append(nn.Dropout(draw(st.sampled_from([0.0, 0.3, 0.9, 1.0]))))
+        else:
+            layers.append(draw(st.sampled_from([nn.Identity(), nn.Flatten()])))
+    layers.append(nn.Linear(width, draw(st.integers(1, 9))))
+    layers += draw(st.sampled_from([[], [nn.ReLU()], [nn.BatchNorm1d(layers[-1].out_features), nn.ReLU()]]))
+    model = copy.deepcopy(nn.Sequential(*layers)).double()  # a layer that was drawn twice is two layers
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 99)))
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.5, generator=generator)
+    return model

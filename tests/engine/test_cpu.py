@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 from jsc import models
-from jsc.engine import CannotLower, CrossEntropy, FusedTrainer
+from jsc.engine import CannotLower, CrossEntropy, FusedScorer, FusedTrainer, lower
 from tests.engine.definition import (
     OPTIMIZERS,
     differences,
     make_task,
+    networks,
     train_autograd,
     train_fused,
     twins,
@@ -96,54 +97,15 @@ def test_a_batch_larger_than_the_split_is_the_split() -> None:
     assert all(torch.equal(larger[name], value) for name, value in exact.items())
 
 
-WIDTHS = st.integers(1, 21)
-
-
-@st.composite
-def networks(draw: Any) -> nn.Module:
-    """A chain of any of the layers, in any order, of any widths."""
-    width = num_features = draw(WIDTHS)
-    layers: list[nn.Module] = []
-    for kind in draw(st.lists(st.sampled_from(["linear", "norm", "activation", "dropout", "nothing"]), max_size=7)):
-        if kind == "linear":
-            layers.append(nn.Linear(width, width := draw(WIDTHS), bias=draw(st.booleans())))
-        elif kind == "norm":
-            momentum = draw(st.sampled_from([0.1, 0.0, 1.0, None]))
-            layers.append(nn.BatchNorm1d(width, eps=draw(st.sampled_from([1e-5, 0.1])), momentum=momentum,
-                                         affine=draw(st.booleans())))  # fmt: skip
-        elif kind == "activation":
-            layers.append(
-                draw(
-                    st.sampled_from(
-                        [nn.ReLU(), nn.LeakyReLU(0.2), nn.LeakyReLU(-0.5), nn.LeakyReLU(1.5), nn.Tanh(), nn.Sigmoid(),
-                         nn.GELU(), nn.GELU(approximate="tanh")]
-                    )
-                )
-            )  # fmt: skip
-        elif kind == "dropout":
-            layers.append(nn.Dropout(draw(st.sampled_from([0.0, 0.3, 0.9, 1.0]))))
-        else:
-            layers.append(draw(st.sampled_from([nn.Identity(), nn.Flatten()])))
-    layers.append(nn.Linear(width, draw(st.integers(1, 9))))
-    layers += draw(st.sampled_from([[], [nn.ReLU()], [nn.BatchNorm1d(layers[-1].out_features), nn.ReLU()]]))
-    model = copy.deepcopy(nn.Sequential(*layers)).double()  # a layer that was drawn twice is two layers
-    generator = torch.Generator().manual_seed(draw(st.integers(0, 99)))
-    for parameter in model.parameters():
-        nn.init.normal_(parameter, std=0.5, generator=generator)
-    model.num_features = num_features  # type: ignore[assignment]
-    return model
-
-
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(networks(), st.integers(2, 70), st.integers(2, 70), st.sampled_from(["sgd-nesterov", "adam-decay"]))
 def test_random_networks_equal_autograd(model: nn.Sequential, batch_size: int, last_batch: int, optimizer: str) -> None:
-    num_classes = next(m.out_features for m in reversed(model) if isinstance(m, nn.Linear))
     task = make_task(
         num_steps=5,
         batch_size=batch_size,
         last_batch=min(batch_size, last_batch),
-        num_features=model.num_features,  # type: ignore[arg-type]
-        num_classes=num_classes,
+        num_features=lower(model).num_features,
+        num_classes=lower(model).num_classes,
         num_jets=200,
     )
     a, b = copy.deepcopy(model), copy.deepcopy(model)
@@ -197,6 +159,19 @@ def test_evaluation_equals_torch(loss: str, num_jets: int) -> None:
     assert scores.num_correct == int((logits_NC.argmax(1).numpy() == labels_N).sum())
     np.testing.assert_allclose(scores.logits_NC, logits_NC.numpy(), rtol=1e-11, atol=1e-13)
     assert trainer.evaluate(x_NF, labels_N).logits_NC is None
+
+
+def test_a_scorer_needs_no_optimizer_and_sees_the_model_as_it_is() -> None:
+    model = build("jsc-medium")
+    scorer = FusedScorer(model)
+    task = make_task(num_steps=5, batch_size=32)
+    for _ in range(2):
+        trainer = FusedTrainer(model, OPTIMIZERS["adam"](model.parameters()), loss=CrossEntropy(), seed=0)
+        train_fused(trainer, task)
+        scores, expected = (s.evaluate(task.x_NF, task.labels_N, with_logits=True) for s in (scorer, trainer))
+        np.testing.assert_array_equal(scores.logits_NC, expected.logits_NC)
+        assert (scores.loss_sum, scores.weight_sum) == (expected.loss_sum, expected.weight_sum)
+        assert scores.num_correct == expected.num_correct
 
 
 def saved_and_loaded(state: Any) -> Any:

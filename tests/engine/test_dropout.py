@@ -1,26 +1,31 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from jsc.engine import CounterDropout, count_dropout, set_dropout_step
 from jsc.engine.dropout import dropout_factors
 
 
 def bits(**changes: int) -> torch.Tensor:
-    values = {"seed": 1, "step": 2, "layer": 0, "num_rows": 4096, "width": 64, **changes}
-    return dropout_factors(rate=0.5, **values) > 0
+    values = {"seed": 1, "step": 2, "layer": 0, **changes}
+    return dropout_factors((4096, 64), rate=0.5, **values) > 0
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.9, 1.0])
 def test_the_rate_is_kept_and_so_is_the_mean(rate: float) -> None:
-    factors = dropout_factors(seed=3, step=5, layer=1, rate=rate, num_rows=5000, width=40)
+    factors = dropout_factors((5000, 40), seed=3, step=5, layer=1, rate=rate)
     dropped = (factors == 0).double().mean().item()
     assert dropped == pytest.approx(rate, abs=5 * (rate * (1 - rate) / factors.numel()) ** 0.5 + 1e-12)
     assert factors.max().item() == pytest.approx(1 / (1 - rate) if rate < 1 else 0.0)
 
 
-@pytest.mark.parametrize("change", [{"seed": 2}, {"seed": -1}, {"seed": 1 + 2**40}, {"step": 3}, {"layer": 1}])
+@pytest.mark.parametrize(
+    "change", [{"first_row": 4096}, {"seed": 2}, {"seed": -1}, {"seed": 1 + 2**40}, {"step": 3}, {"layer": 1}]
+)
 def test_streams_are_independent(change: dict[str, int]) -> None:
     agreement = (bits() == bits(**change)).double().mean().item()
     assert agreement == pytest.approx(0.5, abs=5 * 0.5 / bits().numel() ** 0.5)
@@ -40,11 +45,7 @@ def test_neighbours_are_independent() -> None:
 def test_outcomes_fill_the_range_evenly() -> None:
     """Counts below 16 thresholds, chi-squared with 15 degrees of freedom: 99.99 % lie under 44.3."""
     kept = np.array(
-        [
-            (dropout_factors(seed=0, step=0, layer=0, rate=i / 16, num_rows=1000, width=64) > 0).sum().item()
-            for i in range(16)
-        ]
-        + [0]
+        [(dropout_factors((1000, 64), seed=0, step=0, layer=0, rate=i / 16) > 0).sum().item() for i in range(16)] + [0]
     )
     counts = kept[:-1] - kept[1:]
     assert ((counts - 4000) ** 2 / 4000).sum() < 44.3
@@ -69,6 +70,54 @@ def test_the_step_decides() -> None:
     assert not torch.equal(model(x), first)
     model.eval()
     assert torch.equal(model(x), x)
+
+
+@pytest.mark.parametrize("shape", [(), (7,), (6, 1), (4, 3, 5), (2, 3, 4, 5)])
+def test_inputs_of_any_number_of_dimensions(shape: tuple[int, ...]) -> None:
+    dropout = CounterDropout(0.5, seed=4, layer=0)
+    x = torch.rand(shape, generator=torch.Generator().manual_seed(0)) + 1.0
+    y = dropout(x)
+    assert y.shape == shape
+    assert torch.equal(y.flatten(), dropout(x.reshape(-1, 1)).flatten())  # elements are counted, whatever the shape
+    assert set((y / x).flatten().tolist()) <= {0.0, 2.0}
+
+
+@pytest.mark.parametrize("shape", [(9, 8), (9, 2, 4)])
+def test_ranks_and_micro_batches_together_draw_what_one_batch_draws(shape: tuple[int, ...]) -> None:
+    model = nn.Sequential(CounterDropout(0.5, seed=0, layer=0), CounterDropout(0.3, seed=0, layer=1))
+    x = torch.ones(shape)
+    set_dropout_step(model, 5)
+    whole = model(x)
+    parts = []
+    for begin, end in ((0, 2), (2, 6), (6, 9)):
+        set_dropout_step(model, 5, first_row=begin)
+        parts.append(model(x[begin:end]))
+    assert torch.equal(torch.cat(parts), whole)
+    assert not torch.equal(parts[0], parts[1][:2])
+    set_dropout_step(model, 5)  # back at the first row
+    assert torch.equal(model(x), whole)
+
+
+class Devices(TorchFunctionMode):
+    """The devices of all tensors that torch makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        outcome = func(*args, **(kwargs or {}))
+        if isinstance(outcome, torch.Tensor):
+            self.seen.add(outcome.device.type)
+        return outcome
+
+
+def test_masks_are_drawn_where_the_input_lies() -> None:
+    dropout = CounterDropout(0.5, seed=0, layer=0)
+    x = torch.ones(4, 3, device="meta")
+    with Devices() as devices:
+        dropout(x)
+    assert devices.seen == {"meta"}
 
 
 def test_a_bare_dropout_cannot_be_replaced() -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jsc.cli.settings import is_option
 from jsc.reporting import charts
 from jsc.reporting.charts import Axis, BarChart, HeatMap, LineChart, Series
 from jsc.reporting.drawing import draw, make_figure
@@ -19,7 +20,7 @@ RunWriter = Callable[..., Path]
 def ask(tmp_path: Path, run_writer: RunWriter) -> Callable[..., list[Question]]:
     def questions(*runs: dict[str, object]) -> list[Question]:
         folders = [run_writer(tmp_path / f"{i}", **{"max_epochs": 3, **run}) for i, run in enumerate(runs)]
-        return find_questions(find_configurations(read_runs(folders)))
+        return find_questions(find_configurations(read_runs(folders, is_option)))
 
     return questions
 

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from jsc.cli.settings import is_option
 from jsc.reporting import claims
 from jsc.reporting.questions import Question, find_configurations, find_questions
 from jsc.reporting.runs import read_runs
@@ -17,7 +18,7 @@ def ask(tmp_path: Path, run_writer: RunWriter) -> Callable[..., Question]:
 
     def question(*runs: dict[str, object]) -> Question:
         folders = [run_writer(tmp_path / f"{i}", **{"max_epochs": 2, **run}) for i, run in enumerate(runs)]
-        (only,) = find_questions(find_configurations(read_runs(folders)))
+        (only,) = find_questions(find_configurations(read_runs(folders, is_option)))
         return only
 
     return question

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from jsc.cli.settings import is_option
 from jsc.reporting import Tolerances, find_run_folders, lab_tables, make_report, read_runs, write_report
 from jsc.reporting.document import Document, Paragraph, Table
 from jsc.reporting.markdown import to_markdown
@@ -18,7 +19,7 @@ TOLERANCES = Tolerances(confidence=0.95, stagnation=0.001, stagnation_epochs=5, 
 
 
 def report(folder: Path, out: Path | None = None, **more) -> Document:
-    runs = read_runs(find_run_folders([str(folder)]))
+    runs = read_runs(find_run_folders([str(folder)]), is_option)
     document = make_report(runs, tolerances=TOLERANCES, **more)
     if out is not None:
         write_report(document, runs, out)
@@ -27,7 +28,7 @@ def report(folder: Path, out: Path | None = None, **more) -> Document:
 
 def table_rows(folder: Path) -> list[dict[str, str]]:
     """`table.csv` of the runs in a folder."""
-    return list(csv.DictReader(io.StringIO(table_csv(read_runs(find_run_folders([str(folder)])), []))))
+    return list(csv.DictReader(io.StringIO(table_csv(read_runs(find_run_folders([str(folder)]), is_option), []))))
 
 
 def tables(document: Document) -> list[Table]:

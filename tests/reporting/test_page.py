@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from jsc.cli.settings import is_option
 from jsc.reporting import (
     Tolerances,
     comparison_csv,
@@ -32,7 +33,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory, run_writer: RunWriter) -> di
             run_writer(sweep / f"model={model},seed={seed}", model=model, seed=seed, overfit_from=8)
     run_writer(sweep / ("a_run_with_a_very_long_name_" * 6), status="failed", epochs_run=0, error="E: " + "x" * 300)
     tolerances = Tolerances(confidence=0.95, stagnation=0.001, stagnation_epochs=5, overfitting=0.005)
-    runs = read_runs(find_run_folders([str(sweep)]))
+    runs = read_runs(find_run_folders([str(sweep)]), is_option)
     write_report(make_report(runs, tolerances=tolerances), runs, root / "report")
     one, other = (read_checkpoint(path) for path in sorted(sweep.glob("model=*,seed=1")))
     write_document(make_comparison(one, other), root / "comparison", table=comparison_csv(one, other))

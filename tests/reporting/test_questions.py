@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from jsc.cli.settings import is_option
 from jsc.reporting.questions import Question, find_configurations, find_questions, group_by_data
 from jsc.reporting.runs import read_runs
 
@@ -17,7 +18,7 @@ def ask(tmp_path: Path, run_writer: RunWriter) -> Ask:
 
     def questions(*runs: dict[str, object]) -> list[Question]:
         folders = [run_writer(tmp_path / f"{i}", **{"max_epochs": 2, **run}) for i, run in enumerate(runs)]
-        groups = group_by_data(read_runs(folders))
+        groups = group_by_data(read_runs(folders, is_option))
         return [q for data, members in groups.items() for q in find_questions(find_configurations(members), data)]
 
     return questions
@@ -73,9 +74,9 @@ def test_networks_are_sorted_by_size(ask: Ask) -> None:
 
 
 def test_a_configuration_key_that_varies_is_found(ask: Ask) -> None:
-    (question,) = ask(*({"options": {"task.label_smoothing": s}} for s in (0.0, 0.1)))
-    assert question.varied == ("task.label_smoothing",)
-    assert question.names == ["task.label_smoothing 0", "task.label_smoothing 0.1"]
+    (question,) = ask(*({"options": {"loss.label_smoothing": s}} for s in (0.0, 0.1)))
+    assert question.varied == ("loss.label_smoothing",)
+    assert question.names == ["loss.label_smoothing 0", "loss.label_smoothing 0.1"]
 
 
 def test_a_key_that_comes_with_a_choice_is_no_setting_of_its_own(ask: Ask) -> None:
@@ -130,7 +131,7 @@ def test_of_repeats_the_one_of_the_sweep_with_most_of_the_line_stands(tmp_path: 
         run_writer(tmp_path / f"line/{batch_size}", batch_size=batch_size, max_epochs=2)
     for model in ("jsc-tiny", "jsc-mlp"):
         run_writer(tmp_path / f"later/{model}", model=model, max_epochs=2, started_at="2026-01-02T00:00:00")
-    runs = read_runs(sorted(tmp_path.glob("*/*")))
+    runs = read_runs(sorted(tmp_path.glob("*/*")), is_option)
     line, models = find_questions(find_configurations(runs))
     assert {run.folder.parent.name for c in line.configurations for run in c.runs} == {"line"}
     assert {run.folder.parent.name for c in models.configurations for run in c.runs} == {"later"}

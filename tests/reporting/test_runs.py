@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from jsc import results
+from jsc.cli.settings import is_option
 from jsc.errors import NoRunError
 from jsc.reporting.runs import Run, find_run_folders, read_run
 
@@ -50,7 +51,7 @@ def test_a_path_without_runs_is_named(tmp_path: Path, path: str) -> None:
 
 
 def read(folder: Path) -> Run:
-    return read_run(folder, name=folder.name)
+    return read_run(folder, is_option, name=folder.name)
 
 
 def test_a_whole_run_has_no_problems(tmp_path: Path, run_writer: RunWriter) -> None:
@@ -155,10 +156,10 @@ def test_an_empty_folder_is_a_run_that_left_nothing(tmp_path: Path) -> None:
 
 def test_options_leave_out_what_result_json_holds_and_paths(tmp_path: Path, run_writer: RunWriter) -> None:
     run = read(
-        run_writer(tmp_path / "run", options={"task.label_smoothing": 0.1, "logger.csv.flush": 3, "sweep.name": "x"})
+        run_writer(tmp_path / "run", options={"loss.label_smoothing": 0.1, "logger.csv.flush": 3, "sweep.name": "x"})
     )
     assert run.options == {
-        "task.label_smoothing": 0.1,
+        "loss.label_smoothing": 0.1,
         "optimizer.betas": "[0.9, 0.999]",
         "trainer.precision": "32-true",
         "engine.name": "auto",
