@@ -5,7 +5,6 @@ any one run of those it is shown, and begins with its metrics and with five sett
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from tensorboard.compat.proto.summary_pb2 import Summary
