@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from jsc.cli.command import check, explained_errors, key_of, last_value, run_hydra
 from jsc.cli.resume import resumed_overrides
 from jsc.cli.settings import TrainSettings
-from jsc.sweep.checks import advice_on_sweeping
+from jsc.sweep.checks import CheckFirst, advice_on_sweeping
 from jsc.sweep.job import run_job
 from jsc.sweep.plan import resumed_sweep, swept_keys
 
@@ -26,14 +26,16 @@ def main(config: DictConfig) -> float:
     """One run, or a job of another launcher than jsc's; returns the validation loss, NaN if it diverged."""
     job = HydraConfig.get()
     overrides, folder = list(job.overrides.task), Path(job.runtime.output_dir)
+    settings, prepared = check(config, TrainSettings), CheckFirst.take_prepared()
     if job.mode == RunMode.RUN and (advice := advice_on_sweeping(job)) is not None:
         log.warning(advice)
     result = run_job(
-        check(config, TrainSettings),
+        settings,
         folder=folder,
         overrides=overrides,
         resume_from=Path(config.resume) if config.resume is not None else None,
         varied=swept_keys(folder.parent, job.sweeper.get("params") or {}) or [key_of(o) for o in overrides],
+        prepared=prepared if prepared is not None and prepared.settings == settings else None,
     )
     return result.objective
 

@@ -1,13 +1,15 @@
 """What can be known to be wrong with a run or a sweep, found before there is a folder."""
 
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hydra.conf import HydraConf
+from hydra.core.utils import env_override
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
@@ -21,16 +23,27 @@ from jsc.results import METRICS_FILE, RESULT_FILE
 from jsc.sweep.fork_server import Death, ask, may_have_gpus
 from jsc.sweep.prefix import draws_nothing
 
+if TYPE_CHECKING:
+    from jsc.run.assembly import Prepared
+
 OF_A_SWEEP = ("dry_run", "resume", "part")  # what jsc's launcher alone can do
 
 
 class CheckFirst(Callback):
     """`hydra.callbacks.jsc`: Hydra calls it when it has composed a run, or a sweep, and before it makes a folder."""
 
+    _prepared: "ClassVar[Prepared | None]" = None
+
+    @classmethod
+    def take_prepared(cls) -> "Prepared | None":
+        """The run that Hydra starts next, if it is one of this process."""
+        prepared, cls._prepared = cls._prepared, None
+        return prepared
+
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        """Exits as run_hydra does if the run cannot be carried out."""
+        """What is wrong with the run is raised from here."""
         with carried_out_of_a_callback():
-            check_run(config)
+            CheckFirst._prepared = prepare_run(config)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """The jobs are checked when they are known."""
@@ -38,8 +51,11 @@ class CheckFirst(Callback):
             check_sweep(config)
 
 
-def check_run(config: DictConfig) -> None:
-    """Raises CommandError, pydantic's ValidationError, or JobFailed if building its network kills the process."""
+def prepare_run(config: DictConfig) -> "Prepared":
+    """Check a run and build what it needs.
+
+    Raises CommandError, pydantic's ValidationError, or JobFailed if that kills the process that tries it first.
+    """
     for key in OF_A_SWEEP:
         if config.sweep[key] not in (None, False):
             raise CommandError(f"sweep.{key}={config.sweep[key]} is of a sweep: add -m and values to sweep over")
@@ -53,15 +69,15 @@ def check_run(config: DictConfig) -> None:
     else:
         check_folder(Path(config.hydra.run.dir))
     with lean_imports():
-        import jsc.run.assembly  # loads torch, which takes seconds: a misspelt key is answered before that
-    if settings.plugins:  # code that may end the process that runs it
-        fork = None if may_have_gpus() else get_context("fork")
-        for answer in ask(rehearsed, [settings], fork):
-            if isinstance(answer, Death):
-                print(f"The network cannot be built: {died(settings, answer)}", file=sys.stderr)
-                raise JobFailed
-    with _of_the_command():
-        jsc.run.assembly.rehearse(settings)
+        from jsc.run.assembly import prepare  # loads torch, which takes seconds: a misspelt key is answered before that
+    with env_override(config.hydra.job.env_set):
+        if settings.plugins:  # code that may end the process that runs it
+            for answer in ask(rehearsed, [settings], None if may_have_gpus() else get_context("fork")):
+                if isinstance(answer, Death):
+                    print(f"The network cannot be built: {died(settings, answer)}", file=sys.stderr)
+                    raise JobFailed
+        with _of_the_command():
+            return prepare(settings, Path(os.path.abspath(config.hydra.run.dir)))  # noqa: PTH100  # as Hydra does
 
 
 @contextmanager
@@ -116,14 +132,10 @@ def check_folder(folder: Path) -> None:
 
 
 def rehearsed(settings: TrainSettings) -> bool:
-    """Build all that a run needs; returns whether its layers draw no numbers in sequence.
+    """Build all that a run needs; returns whether its layers draw no numbers in sequence. Raises as `prepare` does."""
+    from jsc.run.assembly import prepare
 
-    Raises what `jsc.run.assembly.rehearse` does.
-    """
-    from jsc.run.assembly import rehearse
-
-    rehearse(settings)
-    return draws_nothing(settings)
+    return draws_nothing(prepare(settings, Path()).task.model)
 
 
 def rehearse_kinds(settings: Mapping[int, TrainSettings], known: dict[str, bool | Death]) -> dict[int, bool | Death]:

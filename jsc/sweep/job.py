@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jsc.cli import console
 from jsc.cli.command import command_of, default_settings, key_of
@@ -11,6 +12,9 @@ from jsc.cli.settings import TrainSettings
 from jsc.errors import JobFailed
 from jsc.results import RESULT_FILE, RunResult, write_record
 from jsc.sweep.plan import Job
+
+if TYPE_CHECKING:
+    from jsc.run.assembly import Prepared
 
 log = logging.getLogger(__name__)
 
@@ -22,15 +26,21 @@ def run_job(
     overrides: Sequence[str],
     resume_from: Path | None,
     varied: Sequence[str],
+    prepared: "Prepared | None" = None,
 ) -> RunResult:
-    """Train, test and record it; say what it is told, and how it ends. Raises JobFailed when it has said why."""
-    from jsc.run.training import train
+    """Train, test and record it; say what it is told, and how it ends. Raises JobFailed when it has said why.
+
+    `prepared`: what was built of it before.
+    """
+    from jsc.run.training import train, train_prepared
 
     logging.captureWarnings(True)  # into its log as well
     try:
         defaults = default_settings("train", TrainSettings)
         log.info(console.settings_table(defaults, settings.model_dump(by_alias=True), overrides))
         command = command_of([word for word in overrides if key_of(word) != "resume"])
+        if prepared is not None:
+            return train_prepared(prepared, command=command, resume_from=resume_from, varied=varied)
         return train(settings, folder=folder, command=command, resume_from=resume_from, varied=varied)
     except Exception as error:
         log.exception("The run failed.")

@@ -10,7 +10,7 @@ import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jsc.cli.settings import TrainSettings, changes_length, values_where
 from jsc.errors import ResultError
@@ -23,6 +23,9 @@ from jsc.results import (
     read_result,
     write_atomically,
 )
+
+if TYPE_CHECKING:
+    from torch import nn
 
 log = logging.getLogger(__name__)
 
@@ -47,13 +50,12 @@ def share_keys(settings: Mapping[int, TrainSettings], draw_nothing: Mapping[int,
     return {num: key if num_alike[key] > 1 else None for num, key in keys.items()}
 
 
-def draws_nothing(settings: TrainSettings) -> bool:
+def draws_nothing(network: "nn.Module") -> bool:
     """Whether its layers' random numbers are counted by step, not drawn in sequence."""
-    from jsc.engine import CannotLower
-    from jsc.run.assembly import build_network, jets_of, plan_of
+    from jsc.engine import CannotLower, lower
 
     try:
-        plan_of(settings.model, build_network(settings.model, jets_of(settings.dataset)))
+        lower(network)
     except CannotLower:
         return False
     return True

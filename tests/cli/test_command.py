@@ -150,13 +150,13 @@ def test_exit_codes(error: BaseException | None, code: int, tmp_path: Path, monk
         if error is not None:
             raise error
 
-    monkeypatch.setattr("jsc.sweep.checks.check_run", main)  # a callback of Hydra's calls it
+    monkeypatch.setattr("jsc.sweep.checks.prepare_run", main)  # a callback of Hydra's calls it
     monkeypatch.setattr(sys, "argv", ["jsc.train", f"hydra.run.dir={tmp_path / 'run'}"])
     with pytest.raises(SystemExit) as ended:
         run_hydra(lambda config: None, "train")
     assert ended.value.code == code
     assert (tmp_path / "run").exists() == (error is None)
-    monkeypatch.setattr("jsc.sweep.checks.check_run", lambda config: None)
+    monkeypatch.setattr("jsc.sweep.checks.prepare_run", lambda config: None)
     with pytest.raises(SystemExit) as ended:
         run_hydra(main, "train")
     assert ended.value.code == code

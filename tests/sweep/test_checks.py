@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from jsc.cli.command import compose
 from jsc.errors import CommandError, JobFailed
 from jsc.results import read_result
-from jsc.sweep.checks import advice_on_sweeping, check_run, check_sweep, kind_of, rehearse_kinds
+from jsc.sweep.checks import advice_on_sweeping, check_sweep, kind_of, prepare_run, rehearse_kinds
 from jsc.sweep.fork_server import Death
 from tests.conftest import QUICK, Command, settings_of
 
@@ -118,7 +118,7 @@ def test_one_of_each_kind_is_rehearsed(deadly: list[str], tmp_path: Path) -> Non
     settings[6] = settings_of(*deadly, "+model.options.built=exit")
     assert rehearse_kinds(settings, known) == {**dict.fromkeys(range(6), True), 6: Death(DEATHS["exit"])}
     built = (tmp_path / "built").read_text()
-    assert len(built.split()) == 3  # the first kind's is looked at once more: whether it draws numbers
+    assert len(built.split()) == 2
     assert rehearse_kinds(settings, known)[6] == Death(DEATHS["exit"])
     assert (tmp_path / "built").read_text() == built
 
@@ -142,10 +142,10 @@ def test_a_rate_that_a_schedule_changes_makes_a_kind() -> None:
 @pytest.mark.parametrize("name", ["result.json", "metrics.csv"])
 def test_a_folder_that_holds_a_run_is_not_written_over(tmp_path: Path, name: str) -> None:
     config = compose("train", [f"hydra.run.dir={tmp_path}"])
-    check_run(config)
+    prepare_run(config)
     (tmp_path / name).touch()
     with pytest.raises(CommandError, match="it holds a run already"):
-        check_run(config)
+        prepare_run(config)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_a_folder_that_holds_a_run_is_not_written_over(tmp_path: Path, name: str
 )
 def test_what_one_run_cannot_do_is_refused(overrides: list[str], message: str) -> None:
     with pytest.raises(CommandError, match=message):
-        check_run(compose_unchecked(*overrides))
+        prepare_run(compose_unchecked(*overrides))
 
 
 def compose_unchecked(*overrides: str) -> DictConfig:
@@ -206,6 +206,6 @@ def test_who_names_the_values_needs_no_advice(overrides: list[str], is_advised: 
 def test_a_wrong_network_is_refused_by_the_process_that_builds_it(deadly: list[str]) -> None:
     overrides = [*deadly, "+model.options.width=3", "hydra.run.dir=run"]
     with pytest.raises(CommandError, match=r"(?s)deadly.*width"):
-        check_run(compose("train", overrides))
+        prepare_run(compose("train", overrides))
     with pytest.raises(JobFailed):
-        check_run(compose("train", [*deadly, "+model.options.run=exit"]))
+        prepare_run(compose("train", [*deadly, "+model.options.run=exit"]))

@@ -1,7 +1,7 @@
 import pytest
 from torch import nn
 
-from jsc.models import ModelInfo, register, registry
+from jsc.models import build_model
 from jsc.sweep.fork_server import Death
 from jsc.sweep.prefix import draws_nothing, share_keys
 from tests.conftest import settings_of
@@ -9,7 +9,7 @@ from tests.conftest import settings_of
 
 def keys_of(*runs: list[str]) -> list[str | None]:
     settings = {num: settings_of(*overrides) for num, overrides in enumerate(runs)}
-    return list(share_keys(settings, {num: draws_nothing(s) for num, s in settings.items()}).values())
+    return list(share_keys(settings, dict.fromkeys(settings, True)).values())
 
 
 def of_two_lengths(*words: str) -> list[str | None]:
@@ -41,21 +41,9 @@ def test_layers_that_draw_their_own_numbers_keep_runs_apart(found: object) -> No
     assert share_keys(settings, dict.fromkeys(settings, found)) == {1: None, 50: None}
 
 
-def test_a_layer_that_the_engine_does_not_know_may_draw_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    def with_rrelu(*, num_features: int, num_classes: int) -> nn.Module:
-        return nn.Sequential(nn.RReLU(), nn.Linear(num_features, num_classes))
-
-    info = ModelInfo(
-        name="rrelu",
-        model_source="physical",
-        task_type="physical",
-        physical_data_point_classification=True,
-        is_fx_traceable=True,
-    )
-    monkeypatch.setattr(registry, "_MODELS", dict(registry._MODELS))
-    register(info)(with_rrelu)
-    assert not draws_nothing(settings_of("model.name=rrelu"))
-    assert draws_nothing(settings_of("model=jsc_trt"))
+def test_a_layer_that_the_engine_does_not_know_may_draw_numbers() -> None:
+    assert not draws_nothing(nn.Sequential(nn.RReLU(), nn.Linear(16, 5)))
+    assert draws_nothing(build_model("jsc-trt", num_features=16, num_classes=5))
 
 
 def test_a_schedule_that_is_told_the_length_keeps_runs_apart() -> None:
