@@ -19,7 +19,6 @@ from jsc.sweep.plan import Job, Sweep, read_plan, varied_keys
 from jsc.sweep.prefix import share_keys
 from jsc.sweep.session import Session, open_session
 from jsc.sweep.split import Layout, read_part
-from jsc.sweep.surroundings import Onlookers
 
 
 @dataclass
@@ -47,7 +46,7 @@ class Launches:
                 f"{task.__module__}: take hydra/launcher=basic, or another of Hydra's"
             )
         try:
-            self.hydra = pickle.dumps(Onlookers(self.hydra_context.callbacks, task))
+            self.hydra = pickle.dumps((self.hydra_context.callbacks, task))
         except Exception as error:
             raise CommandError(f"hydra.callbacks: {error}: they cannot be sent to a sweep's workers") from error
         self.part = read_part(self.config.sweep.part)

@@ -59,11 +59,11 @@ class JscSweeper(Sweeper):
         from jsc.cli.command import combinations
 
         jobs = combinations(arguments, self.params, self.loader)
-        if self.launches is None:
+        size, returns = self.max_batch_size or len(jobs), []
+        if self.launches is None or len(jobs) > size:  # jsc's launcher checks the jobs that it launches together
             self.check(jobs)
+        if self.launches is None:
             save_multirun(self.config)
-        size = self.max_batch_size or len(jobs)
-        returns = []
         for first in range(0, len(jobs), size):
             returns.append(self.launch(jobs[first : first + size], first))
             for returned in returns[-1]:

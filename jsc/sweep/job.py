@@ -21,7 +21,6 @@ log = logging.getLogger(__name__)
 
 def run_job(
     settings: TrainSettings,
-    *,
     folder: Path,
     overrides: Sequence[str],
     resume_from: Path | None,

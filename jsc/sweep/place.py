@@ -27,7 +27,7 @@ class Work:
 
     `folder`: the sweep's. `to_run`: the numbers of the jobs that are to be run; these may go on from others.
     `share_keys`: the same for jobs that begin alike. `varied`: the keys that the sweep varies. `configs`: Hydra's of
-    each job, and `hydra`: what all jobs share of Hydra's, pickled for workers.
+    each job, and `hydra`: its callbacks and the task that they are told of, pickled for workers.
     """
 
     folder: Path
