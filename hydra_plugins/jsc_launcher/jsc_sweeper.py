@@ -80,13 +80,16 @@ class JscSweeper(Sweeper):
         return self.launcher.launch(jobs, initial_job_idx=first)
 
     def check(self, jobs: Sequence[Sequence[str]]) -> None:
-        """Raises CommandError, or another error of the command, if one of them cannot be run."""
-        from hydra_plugins.jsc_launcher._jobs import check_jobs
+        """Raises CommandError, or another error of the command, if one of them cannot be run.
+
+        And JobFailed for a network that would kill this process, where another launcher runs it here.
+        """
+        from hydra_plugins.jsc_launcher._jobs import JobMaker
 
         if self.launches is not None:
             self.launches.maker.make(jobs)
         else:
-            check_jobs(self.config, self.loader, jobs)
+            JobMaker(self.config, self.loader, elsewhere=False, shares=False).make(jobs, may_die=False)
 
 
 ConfigStore.instance().store(group="hydra/sweeper", name="jsc", node=JscSweeperConf, provider="jsc")

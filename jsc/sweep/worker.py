@@ -23,7 +23,6 @@ from typing import Literal
 from hydra.core.utils import setup_globals
 from hydra.types import HydraContext, TaskFunction
 
-from jsc.cli.settings import TrainSettings
 from jsc.errors import JobFailed
 from jsc.sweep.job import record_failure, run_job
 from jsc.sweep.place import job_lock
@@ -36,14 +35,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Order:
-    """A job, checked. `config`: Hydra's, pickled. `alike`: folders of jobs that begin as it does.
-
-    `is_afresh`: what an earlier try left is not gone on from.
-    """
+    """`alike`: folders of jobs that begin as this one. `is_afresh`: what an earlier try left is not gone on from."""
 
     job: Job
-    settings: TrainSettings
-    config: bytes
     varied: Sequence[str]
     alike: Sequence[Path]
     is_afresh: bool
@@ -104,7 +98,7 @@ def run(order: Order, context: HydraContext, task: TaskFunction) -> Answer:
     def run_here() -> float:
         _log_once()
         resume_from = _resumed(order)
-        return run_job(order.settings, job.folder, job.overrides, resume_from, order.varied).objective
+        return run_job(job.settings, job.folder, job.overrides, resume_from, order.varied).objective
 
     with job_lock(job.folder) as is_ours:
         if not is_ours:
@@ -113,14 +107,14 @@ def run(order: Order, context: HydraContext, task: TaskFunction) -> Answer:
             return Answer("ended")
         _send_output_to(job.log_file)
         try:
-            run_in(pickle.loads(order.config), job.folder, run_here, context, task)
+            run_in(pickle.loads(job.config), job.folder, run_here, context, task)
         except KeyboardInterrupt:
             return Answer("interrupted")
         except JobFailed as error:
             return Answer("failed", str(error))
         except Exception as error:  # of the job's surroundings
             log.exception("The job could not be started.")
-            record_failure(job, order.settings, repr(error), time.perf_counter() - started)
+            record_failure(job, repr(error), time.perf_counter() - started)
             return Answer("failed", repr(error))
         return Answer("ended")
 
@@ -131,10 +125,10 @@ def _resumed(order: Order) -> Path | None:
     if job.can_go_on() and not order.is_afresh:
         return job.last_checkpoint
     job.clear()
-    shorter = shorter_run(order.alike, order.settings.trainer.max_epochs)
+    shorter = shorter_run(order.alike, job.max_epochs)
     if shorter is None:
         return None
-    adopt_run(shorter, job.folder, order.settings)
+    adopt_run(shorter, job.folder, job.settings)
     return job.last_checkpoint
 
 

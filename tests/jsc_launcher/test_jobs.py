@@ -25,9 +25,10 @@ def maker(tmp_path: Path) -> Iterator[Make]:
     with hydra.initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3", job_name="train"):
         loader = GlobalHydra.instance().config_loader()
 
-        def make(*overrides: str, elsewhere: bool = False) -> JobMaker:
+        def make(*overrides: str, elsewhere: bool = False, shares: bool = True) -> JobMaker:
             words = [f"hydra.sweep.dir={tmp_path / 's'}", *overrides]
-            return JobMaker(loader.load_configuration("train", words, RunMode.MULTIRUN), loader, elsewhere=elsewhere)
+            master = loader.load_configuration("train", words, RunMode.MULTIRUN)
+            return JobMaker(master, loader, elsewhere=elsewhere, shares=shares)
 
         yield make
 
@@ -39,13 +40,12 @@ def test_jobs_are_composed_once_a_kind(maker: Make, tmp_path: Path, monkeypatch:
         ConfigLoader.__subclasses__()[0], "load_sweep_config", lambda *told: (composed.append(told), load(*told))[1]
     )
     jobs = [[f"model={model}", f"optimizer.lr={lr}"] for model in ("jsc_tiny", "jsc_toy") for lr in (0.1, 0.01, 0.001)]
-    batch = maker("optimizer.lr=0.1,0.01,0.001").make(jobs, first=4)
+    made = maker("optimizer.lr=0.1,0.01,0.001").make(jobs, first=4)
     assert len(composed) == 2
-    assert [job.num for job in batch.jobs] == list(range(4, 10))
-    assert batch.jobs[1].folder == tmp_path / "s" / "5_model=jsc_tiny,lr=0.01"
-    assert batch.jobs[1].command == "python -m jsc.train model=jsc_tiny optimizer.lr=0.01"
-    assert batch.settings[5].optimizer.lr == batch.jobs[1].settings["optimizer.lr"] == 0.01
-    assert batch.draw_nothing == dict.fromkeys(range(4, 10), True)
+    assert [job.num for job in made] == list(range(4, 10))
+    assert made[1].folder == tmp_path / "s" / "5_model=jsc_tiny,lr=0.01"
+    assert made[1].command == "python -m jsc.train model=jsc_tiny optimizer.lr=0.01"
+    assert made[1].settings.optimizer.lr == made[1].flat_settings["optimizer.lr"] == 0.01
     assert not (tmp_path / "s").exists()
 
 
@@ -73,7 +73,15 @@ def test_a_clusters_gpus_need_not_be_on_the_login_node(
     monkeypatch.setattr("jsc.run.assembly.MPSAccelerator.is_available", lambda: False)
     make = maker(elsewhere=elsewhere).make
     if elsewhere:
-        assert make([["trainer=gpu"]]).settings[0].trainer.accelerator == "gpu"
+        assert make([["trainer=gpu"]])[0].settings.trainer.accelerator == "gpu"
     else:
         with pytest.raises(CommandError, match="torch finds no GPU here"):
             make([["trainer=gpu"]])
+
+
+@pytest.mark.parametrize(("shares", "is_shared"), [(True, True), (False, False)])
+def test_jobs_that_begin_alike_have_a_key(maker: Make, shares: bool, is_shared: bool) -> None:
+    lengths = [[f"trainer.max_epochs={n}"] for n in (1, 5)]
+    made = maker(shares=shares).make([*lengths, ["seed=1"]])
+    assert [job.share_key is not None for job in made] == [is_shared, is_shared, False]
+    assert made[0].share_key == made[1].share_key
