@@ -5,9 +5,9 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard, TypeVar
 
 import yaml
 
@@ -28,10 +28,12 @@ from jsc.results import (
 
 Setting = str | int | float | bool | None
 State = Literal["completed", "stopped_early", "diverged", "interrupted", "failed", "unreadable", "no result"]
+Record = TypeVar("Record")
 
 REPORT_FILE = "report.md"
-CONFIG_FILE = Path(".hydra") / "config.yaml"
-_RECORDS = (RESULT_FILE, METRICS_FILE, str(CONFIG_FILE))
+CONFIG_FILE = ".hydra/config.yaml"
+_RECORDS = (RESULT_FILE, METRICS_FILE, CONFIG_FILE)
+COUNTED: tuple[State, ...] = ("completed", "stopped_early")  # their scores enter means, and one of them is the best
 
 SETTINGS_OF_RESULT = ("batch_size", "max_epochs", "lr", "optimizer", "weight_decay", "scheduler", "model")
 """Settings that every `result.json` holds, in the order of the labs' questions.
@@ -40,14 +42,12 @@ Engine and device are not among them: they say where a run took place, not what 
 """
 
 # What a damaged or edited record may break: fields with the least and the largest value that they can have.
-_RANGES = (
-    *((f"{split}_acc", 0.0, 1.0) for split in ("train", "val", "test")),
-    *((f"{split}_loss", 0.0, math.inf) for split in ("train", "val", "test")),
-    ("fit_seconds", 0.0, math.inf),
-    ("batch_size", 1, math.inf),
-    ("max_epochs", 1, math.inf),
-    ("epochs_run", 0, math.inf),
-)
+_RANGES = {
+    **{f"{split}_acc": (0.0, 1.0) for split in ("train", "val", "test")},
+    **{f"{split}_loss": (0.0, math.inf) for split in ("train", "val", "test")},
+    **dict.fromkeys(("batch_size", "max_epochs"), (1, math.inf)),
+    **dict.fromkeys(("fit_seconds", "epochs_run"), (0, math.inf)),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,19 +60,25 @@ class Run:
     folder: Path
     name: str
     state: State
-    result: RunResult | None
-    epochs: tuple[EpochMetrics, ...]
-    test: TestResult | None
-    options: Mapping[str, Setting]
+    result: RunResult | None = None
+    epochs: tuple[EpochMetrics, ...] = ()
+    test: TestResult | None = None
+    options: Mapping[str, Setting] = field(default_factory=dict)
     problems: tuple[str, ...]
 
     @property
     def counts(self) -> bool:
         """Whether its scores enter means and claims."""
-        return self.state in ("completed", "stopped_early")
+        return self.state in COUNTED
+
+    @property
+    def record(self) -> RunResult:
+        """The result of a run that has one."""
+        assert self.result is not None, "only runs with a record are compared"
+        return self.result
 
 
-def is_finite(value: float | None) -> bool:
+def is_finite(value: float | None) -> TypeGuard[float]:
     """Whether a score is there and is a number."""
     return value is not None and math.isfinite(value)
 
@@ -148,93 +154,76 @@ def read_run(folder: Path, is_option: Callable[[str], bool], *, name: str) -> Ru
     """Read one run folder; never raises for what is missing or damaged in it."""
     problems: list[str] = []
     if not _holds_records(folder):
-        problems.append(
+        nothing = (
             "the folder holds no record: result.json, metrics.csv and .hydra/config.yaml are all missing"
             if folder.is_dir()
             else f"{PLAN_FILE} names this job, but there is no such folder: it was never started, or was taken away"
         )
-        return Run(
-            folder=folder,
-            name=name,
-            state="no result",
-            result=None,
-            epochs=(),
-            test=None,
-            options={},
-            problems=tuple(problems),
-        )
-    result, state = _result(folder, problems)
-    epochs: tuple[EpochMetrics, ...] = ()
-    if (folder / METRICS_FILE).is_file():
+        return Run(folder=folder, name=name, state="no result", problems=(nothing,))
+
+    def read(file: str, reader: Callable[[], Record], *, if_missing: str | None, if_damaged: str) -> Record | None:
+        if not (folder / file).is_file():
+            if if_missing is not None:
+                problems.append(f"{file} is missing: {if_missing}")
+            return None
         try:
-            epochs = tuple(read_metrics(folder))
+            return reader()
         except ResultError as error:
-            problems.append(f"{_without_folder(error, folder)} (its curves are left out)")
-        else:
-            if not epochs and state in ("completed", "stopped_early", "diverged"):
-                problems.append("metrics.csv holds no epoch: no curves")
-    elif state != "failed":
-        problems.append("metrics.csv is missing: no curves")
-    test = _test(folder, problems, expected=state in ("completed", "stopped_early"))
-    options = _options(folder, is_option, problems)
+            problems.append(f"{str(error).replace(f'{folder}{os.sep}', '')} ({if_damaged})")
+            return None
+
+    result = read(
+        RESULT_FILE,
+        lambda: read_result(folder),
+        if_missing="the run was killed, or is still going",
+        if_damaged="its scores are not used",
+    )
+    if result is not None and (impossible := _impossible(result)):
+        problems.append(f"{RESULT_FILE} holds what cannot be: {impossible} (its scores are not used)")
+        result = None
+    state: State = "unreadable" if (folder / RESULT_FILE).is_file() else "no result"
     if result is not None:
-        state = _check_scores(result, epochs, test, state, problems)
-    elif epochs:
-        problems.append(f"metrics.csv ends with epoch {epochs[-1].epoch}")
-    return Run(
+        state = result.status
+    epochs = read(
+        METRICS_FILE,
+        lambda: tuple(read_metrics(folder)),
+        if_missing=None if state == "failed" else "no curves",
+        if_damaged="its curves are left out",
+    )
+    if epochs == () and state in (*COUNTED, "diverged"):
+        problems.append(f"{METRICS_FILE} holds no epoch: no curves")
+    test_file = f"{CHECKPOINT_FOLDER}/{TEST_FILE}"
+    test = read(
+        test_file,
+        lambda: read_test(folder / test_file),
+        if_missing="no scores by class" if state in COUNTED else None,
+        if_damaged="no scores by class",
+    )
+    if test is not None and not _adds_up(test):
+        problems.append(f"{test_file}: its classes, confusion matrix and number of jets do not fit together")
+        test = None
+    run = Run(
         folder=folder,
         name=name,
         state=state,
         result=result,
-        epochs=epochs,
+        epochs=epochs or (),
         test=test,
-        options=options,
-        problems=tuple(problems),
+        options=_options(folder, is_option, problems),
+        problems=(),
     )
+    contradictions, state = _contradictions(run)
+    return replace(run, state=state, problems=(*problems, *contradictions))
 
 
-def _without_folder(error: Exception, folder: Path) -> str:
-    return str(error).replace(f"{folder}{os.sep}", "")
-
-
-def _result(folder: Path, problems: list[str]) -> tuple[RunResult | None, State]:
-    if not (folder / RESULT_FILE).is_file():
-        problems.append("result.json is missing: the run was killed, or is still going")
-        return None, "no result"
-    try:
-        result = read_result(folder)
-    except ResultError as error:
-        problems.append(f"{_without_folder(error, folder)} (its scores are not used)")
-        return None, "unreadable"
-    impossible = [
-        f"{name}={getattr(result, name)}" for name, low, high in _RANGES if not _lies(result, name, low, high)
-    ]
-    if impossible:
-        problems.append(f"result.json holds what cannot be: {', '.join(impossible)} (its scores are not used)")
-        return None, "unreadable"
-    return result, result.status
-
-
-def _lies(result: RunResult, name: str, low: float, high: float) -> bool:
-    value = getattr(result, name)
-    return not is_finite(value) or low <= value <= high
-
-
-def _test(folder: Path, problems: list[str], *, expected: bool) -> TestResult | None:
-    path = folder / CHECKPOINT_FOLDER / TEST_FILE
-    if not path.is_file():
-        if expected:
-            problems.append("checkpoints/test.json is missing: no scores by class")
-        return None
-    try:
-        test = read_test(path)
-    except ResultError as error:
-        problems.append(f"{_without_folder(error, folder)} (no scores by class)")
-        return None
-    if not _adds_up(test):
-        problems.append("checkpoints/test.json: its classes, confusion matrix and number of jets do not fit together")
-        return None
-    return test
+def _impossible(result: RunResult) -> str:
+    """The fields out of their ranges, each with its value."""
+    values = {name: getattr(result, name) for name in _RANGES}
+    return ", ".join(
+        f"{name}={value}"
+        for name, value in values.items()
+        if is_finite(value) and not _RANGES[name][0] <= value <= _RANGES[name][1]
+    )
 
 
 def _adds_up(test: TestResult) -> bool:
@@ -249,53 +238,50 @@ def _adds_up(test: TestResult) -> bool:
     )
 
 
-def _check_scores(
-    result: RunResult,
-    epochs: Sequence[EpochMetrics],
-    test: TestResult | None,
-    state: State,
-    problems: list[str],
-) -> State:
-    """Whether the files agree with each other; a loss that is not a number makes a run diverged, whatever it says."""
-    for row in epochs:
+def _contradictions(run: Run) -> tuple[list[str], State]:
+    """Where the files disagree; a loss that is not a number makes a run diverged, whatever it says."""
+    result, state = run.result, run.state
+    if result is None:
+        return ([f"{METRICS_FILE} ends with epoch {run.epochs[-1].epoch}"] if run.epochs else []), state
+    problems = []
+    for row in run.epochs:
         losses = {"training": row.train_loss, "validation": row.val_loss}
         bad = [name for name, loss in losses.items() if loss is not None and not math.isfinite(loss)]
         if bad:
             problems.append(f"the {' and '.join(bad)} loss is not a number from epoch {row.epoch}")
-            if state in ("completed", "stopped_early"):
-                problems.append(f"result.json says {state}; it is counted as diverged")
+            if state in COUNTED:
+                problems.append(f"{RESULT_FILE} says {state}; it is counted as diverged")
                 state = "diverged"
             break
-    if state in ("completed", "stopped_early"):
+    if state in COUNTED:
         if not (is_finite(result.train_loss) and is_finite(result.val_loss)):
-            problems.append(f"result.json says {state}, but its losses are not numbers; it is counted as diverged")
+            problems.append(f"{RESULT_FILE} says {state}, but its losses are not numbers; it is counted as diverged")
             state = "diverged"
-        elif epochs and len(epochs) != result.epochs_run:
-            problems.append(f"metrics.csv holds {len(epochs)} epochs, result.json says {result.epochs_run}")
+        elif run.epochs and len(run.epochs) != result.epochs_run:
+            problems.append(f"{METRICS_FILE} holds {len(run.epochs)} epochs, {RESULT_FILE} says {result.epochs_run}")
         if not is_finite(result.test_acc):
-            problems.append("result.json holds no test score")
-    if test is not None and is_finite(result.test_acc) and test.test_acc != result.test_acc:
+            problems.append(f"{RESULT_FILE} holds no test score")
+    if run.test is not None and is_finite(result.test_acc) and run.test.test_acc != result.test_acc:
         problems.append(
-            f"test.json scores {Path(test.checkpoint).name} with accuracy {test.test_acc!r}, "
-            f"result.json says {result.test_acc!r}: it was tested again since (result.json's is used)"
+            f"{TEST_FILE} scores {Path(run.test.checkpoint).name} with accuracy {run.test.test_acc!r}, "
+            f"{RESULT_FILE} says {result.test_acc!r}: it was tested again since ({RESULT_FILE}'s is used)"
         )
-    return state
+    return problems, state
 
 
 def _options(folder: Path, is_option: Callable[[str], bool], problems: list[str]) -> dict[str, Setting]:
     path = folder / CONFIG_FILE
     if not path.is_file():
-        problems.append(".hydra/config.yaml is missing: settings that result.json does not hold are unknown")
+        problems.append(f"{CONFIG_FILE} is missing: settings that {RESULT_FILE} does not hold are unknown")
         return {}
     try:
         # The C loader is ten times as fast; PyYAML is built without it on some systems.
         config = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (OSError, yaml.YAMLError) as error:
-        first_line = str(error).splitlines()[0]
-        problems.append(f".hydra/config.yaml cannot be read: {first_line}")
+        problems.append(f"{CONFIG_FILE} cannot be read: {str(error).splitlines()[0]}")
         return {}
     if not isinstance(config, dict):
-        problems.append(".hydra/config.yaml cannot be read: it holds no keys")
+        problems.append(f"{CONFIG_FILE} cannot be read: it holds no keys")
         return {}
     return {key: value for key, value in _flatten(config, "") if is_option(key)}
 
