@@ -61,11 +61,7 @@ class OpenmlJets:
     def read(self) -> JetTable:
         path = self.locate()
         return make_table(
-            read_npz(path),
-            origin=str(path),
-            sha256=file_sums(path).sha256,
-            variant=VARIANT,
-            features=FEATURE_NAMES,
+            read_npz(path), origin=str(path), sha256=file_sums(path).sha256, variant=VARIANT, features=FEATURE_NAMES
         )
 
     def _fetch(self, path: Path) -> bytes:

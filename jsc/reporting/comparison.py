@@ -152,10 +152,7 @@ def make_comparison(a: ScoredCheckpoint, b: ScoredCheckpoint) -> Document:
     check_comparable(a, b)
     if a.name == b.name:
         a, b = replace(a, name=f"{a.name} (A)"), replace(b, name=f"{b.name} (B)")
-    return Document(
-        f"{a.name} and {b.name} on the same test jets",
-        (_accuracy(a, b), _by_class(a, b), _cost(a, b)),
-    )
+    return Document(f"{a.name} and {b.name} on the same test jets", (_accuracy(a, b), _by_class(a, b), _cost(a, b)))
 
 
 def _accuracy(a: ScoredCheckpoint, b: ScoredCheckpoint) -> Section:

@@ -82,41 +82,29 @@ def _slope(values: Sequence[float]) -> float:
 def find_stagnation(epochs: Sequence[EpochMetrics], *, tolerance: float, at_least: int) -> Stagnation | None:
     """Whether training went on for `at_least` epochs or more while the best validation loss fell by < `tolerance`.
 
-    The patience is the smallest one that would not have stopped the run before its stagnation.
+    The patience is the smallest one that would not have stopped the run before its stagnation. None, too, where it
+    would not have stopped the run before its last epoch.
     """
     rows, losses = _validated(epochs)
-    if not rows:
+    reached = next((i for i, loss in enumerate(losses) if loss - min(losses) < tolerance), len(losses))
+    if len(losses) - 1 - reached < at_least:
         return None
-    reached = next(i for i, loss in enumerate(losses) if loss - min(losses) < tolerance)
-    if len(rows) - 1 - reached < at_least:
+    best, waited, waits = math.inf, 0, []  # as EarlyStopping counts them
+    for loss in losses[:-1]:
+        best, waited = (loss, 0) if loss < best - tolerance else (best, waited + 1)
+        waits.append(waited)
+    patience = 1 + max(waits[:reached], default=0)
+    stop = next((i for i, waited in enumerate(waits) if waited >= patience), None)
+    if stop is None:
         return None
-    for patience in range(1, len(rows)):
-        stop = _stop(losses, min_delta=tolerance, patience=patience)
-        if stop is None:
-            return None
-        if stop >= reached:
-            return Stagnation(
-                epoch=rows[reached].epoch,
-                patience=patience,
-                stop_epoch=rows[stop].epoch,
-                epochs_saved=len(rows) - 1 - stop,
-                seconds_saved=rows[-1].seconds - rows[stop].seconds,
-                cost=min(losses[: stop + 1]) - min(losses),
-            )
-    return None
-
-
-def _stop(losses: Sequence[float], *, min_delta: float, patience: int) -> int | None:
-    """The index at which Lightning's EarlyStopping ends a run; None if it does not before the last epoch."""
-    best, waited = math.inf, 0
-    for i, loss in enumerate(losses[:-1]):
-        if loss < best - min_delta:
-            best, waited = loss, 0
-        else:
-            waited += 1
-            if waited >= patience:
-                return i
-    return None
+    return Stagnation(
+        epoch=rows[reached].epoch,
+        patience=patience,
+        stop_epoch=rows[stop].epoch,
+        epochs_saved=len(rows) - 1 - stop,
+        seconds_saved=rows[-1].seconds - rows[stop].seconds,
+        cost=min(losses[: stop + 1]) - min(losses),
+    )
 
 
 def still_improving(epochs: Sequence[EpochMetrics], *, tolerance: float) -> bool:

@@ -6,6 +6,7 @@ Matplotlib is imported when the first figure is drawn, here and in figures.py.
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,8 +17,7 @@ Draw = Callable[["Figure"], None]
 WIDTH, HEIGHT = 4.4, 3.2  # inches: on a phone of 390 px the letters keep nearly their size
 PNG_DPI = 160
 
-INK, DARK_INK = "#1b1f24", "#e6e8eb"  # text and axes on a light and on a dark page
-RULE, DARK_RULE = "#d8dce2", "#3a3f47"  # grid lines
+DARK_INK, DARK_RULE = "#e6e8eb", "#3a3f47"  # text and axes, and grid lines, on a dark page
 OTHERS = "#80868e"  # points without a legend entry of their own
 
 # Those of Okabe and Ito's colours (2008, jfly.uni-koeln.de/color) that have a contrast of 3 or more on either page. The
@@ -30,34 +30,7 @@ LINES: list[dict[str, Any]] = [
 ]
 """Keywords of matplotlib's lines: as many as one panel holds."""
 
-_STYLE: Any = {
-    "font.size": 9,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.titlesize": 9,
-    "grid.color": RULE,
-    "grid.linewidth": 0.6,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "lines.linewidth": 1.4,
-    "lines.markersize": 4,
-    "errorbar.capsize": 2.5,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-    "legend.handlelength": 3.2,
-    "legend.title_fontsize": 8,
-    "axes.formatter.useoffset": False,
-    "svg.hashsalt": "jsc",  # the same figure gives the same file
-    "svg.fonttype": "path",
-}
+_STYLE = Path(__file__).with_name("report.mplstyle")
 
 
 @dataclass(frozen=True)
@@ -66,10 +39,7 @@ class Drawing:
 
     png: bytes
     svg: str
-
-    @property
-    def dark_svg(self) -> str:
-        return self.svg.replace(INK, DARK_INK).replace(RULE, DARK_RULE)
+    dark_svg: str
 
 
 def make_figure(draw: Draw) -> "Figure":
@@ -77,7 +47,7 @@ def make_figure(draw: Draw) -> "Figure":
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(fname=_STYLE):
         figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
         draw(figure)
     return figure
@@ -88,11 +58,12 @@ def save(draw: Draw) -> Drawing:
     import matplotlib as mpl
 
     figure = make_figure(draw)
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(fname=_STYLE):
         figure.draw_without_rendering()  # lays it out, once for both formats
         figure.set_layout_engine("none")
         png, svg = io.BytesIO(), io.StringIO()
         figure.savefig(png, format="png", dpi=PNG_DPI, facecolor="white", metadata={"Software": None})
         figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = svg.getvalue()
-    return Drawing(png.getvalue(), text[text.index("<svg") :])
+        ink, rule = mpl.rcParams["text.color"], mpl.rcParams["grid.color"]
+    light = svg.getvalue()[svg.getvalue().index("<svg") :]
+    return Drawing(png.getvalue(), light, light.replace(ink, DARK_INK).replace(rule, DARK_RULE))

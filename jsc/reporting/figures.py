@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jsc.reporting.claims import pareto
-from jsc.reporting.drawing import COLOURS, HEIGHT, INK, LINES, OTHERS, WIDTH
+from jsc.reporting.drawing import COLOURS, HEIGHT, LINES, OTHERS, WIDTH
 from jsc.reporting.questions import Configuration, Question, sort_values
 from jsc.reporting.runs import Run, is_finite
 from jsc.reporting.wording import NONE, SCORE_NAMES, class_symbol, label, named, shown, state_name
@@ -241,7 +241,7 @@ def _draw_cells(
     axes.spines[:].set_visible(False)
     for (i, j), value in np.ndenumerate(values_RC):
         # White on cividis' dark blue half, black on its yellow one.
-        colour = INK if math.isnan(value) else "black" if value - low > high - value else "white"
+        colour = None if math.isnan(value) else "black" if value - low > high - value else "white"
         size = 8 if len(columns) <= 6 else 6
         axes.text(j, i, texts[i][j], ha="center", va="center", color=colour, fontsize=size)
     figure.colorbar(image, ax=axes, label=names[2], shrink=0.9).outline.set_visible(False)

@@ -37,11 +37,7 @@ MAX_CONFUSION_MAPS = 12
 
 
 def make_report(
-    runs: Sequence[Run],
-    *,
-    tolerances: Tolerances,
-    title: str = "Lab report",
-    lab_tables: Sequence[LabTable] = (),
+    runs: Sequence[Run], *, tolerances: Tolerances, title: str = "Lab report", lab_tables: Sequence[LabTable] = ()
 ) -> Document:
     """Everything that the runs' files say, and nothing else.
 

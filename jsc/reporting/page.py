@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jsc.reporting.document import Block, Document
+from jsc.reporting.document import Document
 from jsc.reporting.drawing import Drawing
 
 if TYPE_CHECKING:
@@ -28,12 +28,8 @@ def to_html(document: Document, drawings: Mapping[str, Drawing]) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"kind": _kind, "code": _code, "data_uri": _data_uri}
+    environment.filters |= {"kind": lambda block: type(block).__name__, "code": _code, "data_uri": _data_uri}
     return environment.get_template(TEMPLATE).render(document=document, drawings=drawings)
-
-
-def _kind(block: Block) -> str:
-    return type(block).__name__
 
 
 def _code(text: str) -> "Markup":

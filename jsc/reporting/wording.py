@@ -15,12 +15,7 @@ SCORE_NAMES = {
     "test_loss": "test loss",
     "fit_seconds": "seconds",
 }
-_LABELS = {
-    "lr": "learning rate",
-    "weight_decay": "weight decay",
-    "batch_size": "batch size",
-    "max_epochs": "epochs",
-}
+_LABELS = {"lr": "learning rate", "weight_decay": "weight decay", "batch_size": "batch size", "max_epochs": "epochs"}
 
 
 def label(setting: str) -> str:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from jsc.cli.settings import is_option
 from jsc.reporting import figures
-from jsc.reporting.drawing import DARK_INK, INK, LINES, OTHERS, make_figure, save
+from jsc.reporting.drawing import DARK_INK, LINES, OTHERS, make_figure, save
 from jsc.reporting.questions import Question, find_configurations, find_questions
 from jsc.reporting.runs import read_runs
 from jsc.results import read_metrics
@@ -229,8 +229,8 @@ def test_a_drawing_is_a_png_and_an_svg_for_light_and_dark(ask) -> None:
     drawing = save(lambda figure: figures.learning_curves(figure, question, x="epoch", y="val_acc"))
     assert drawing.png.startswith(b"\x89PNG")
     assert drawing.svg.startswith("<svg")
-    assert INK in drawing.svg
-    assert INK not in drawing.dark_svg
+    assert "#1b1f24" in drawing.svg
+    assert "#1b1f24" not in drawing.dark_svg
     assert DARK_INK in drawing.dark_svg
     again = save(lambda figure: figures.learning_curves(figure, question, x="epoch", y="val_acc"))
     assert again == drawing, "the same runs give the same files"
