@@ -56,8 +56,7 @@ def make_table(
     undefined are left out. Raises DatasetError.
     """
     origin = str(path)
-    new_names = _design_names(columns)
-    columns = _renamed(columns, new_names)
+    columns, new_names = _in_design_names(columns)
     values = columns.values
     if len({len(column_N) for column_N in values.values()}) > 1:
         lengths = ", ".join(f"{name} {len(column_N)}" for name, column_N in values.items())
@@ -128,19 +127,14 @@ def require_columns(wanted: Sequence[str], present: Sequence[str], origin: str, 
     )
 
 
-def _design_names(columns: Columns) -> dict[str, str]:
-    """OpenML writes zlogz for j_zlogz, and so do files made from it: what to rename, if that gives all sixteen."""
-    short = {name.removeprefix("j_"): name for name in FEATURE_NAMES if name not in columns.values}
-    return short if all(name in columns.values for name in short) else {}
-
-
-def _renamed(columns: Columns, new_names: Mapping[str, str]) -> Columns:
-    names = columns.feature_names
-    return replace(
-        columns,
-        values={new_names.get(name, name): column_N for name, column_N in columns.values.items()},
-        feature_names=None if names is None else tuple(new_names.get(name, name) for name in names),
-    )
+def _in_design_names(columns: Columns) -> tuple[Columns, dict[str, str]]:
+    """OpenML writes zlogz for j_zlogz, and so do files made from it: renamed, if that gives all sixteen; and how."""
+    new = {name.removeprefix("j_"): name for name in FEATURE_NAMES if name not in columns.values}
+    if not all(name in columns.values for name in new):
+        return columns, {}
+    values = {new.get(name, name): column_N for name, column_N in columns.values.items()}
+    names = columns.feature_names and tuple(new.get(name, name) for name in columns.feature_names)
+    return replace(columns, values=values, feature_names=names), new
 
 
 def _find_class(columns: Columns, class_column: str | None, origin: str) -> tuple[Mapping[str, str], str | None]:
