@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from jsc.reporting.questions import Question
 from jsc.reporting.sample import Sample, overlap
 from jsc.reporting.wording import SCORE_NAMES, class_symbol, join, label, percent, score, seconds, span
-from jsc.results import RunResult
 
 
 def score_of(question: Question) -> str:
@@ -171,7 +170,7 @@ def _time(question: Question, small: int, large: int) -> list[str]:
             f"At equal epochs the optimizer makes {steps[0]:,} steps with {names[0]} and {steps[1]:,} with {names[1]}: "
             "accuracies at equal epochs are not accuracies at equal steps."
         )
-    places = sorted({_place(result) for c in pair for result in c.results})
+    places = sorted({f"{r.host}, {r.device}, engine {r.engine}" for c in pair for r in c.results})
     if len(places) > 1:
         told.append(f"Training times are of different machines or engines ({join(places)}) and are not compared.")
     else:
@@ -180,21 +179,12 @@ def _time(question: Question, small: int, large: int) -> list[str]:
     return told
 
 
-def _place(result: RunResult) -> str:
-    return f"{result.host}, {result.device}, engine {result.engine}"
-
-
 def dead_classes(question: Question) -> list[str]:
     """Classes that a run never predicts."""
-    told = []
-    for i, c in enumerate(question.configurations):
-        seeds: dict[str, list[str]] = defaultdict(list)
-        for result in c.results:
-            for name in result.never_predicted:
-                seeds[name].append(str(result.seed))
-        told += [
-            f"Class {class_symbol(name)} is never predicted with {question.names[i]}, "
-            f"{'seed' if len(who) == 1 else 'seeds'} {join(who)}."
-            for name, who in seeds.items()
-        ]
-    return told
+    return [
+        f"Class {class_symbol(name)} is never predicted with {question.names[i]}, "
+        f"{'seed' if len(who) == 1 else 'seeds'} {join(who)}."
+        for i, c in enumerate(question.configurations)
+        for name in dict.fromkeys(name for result in c.results for name in result.never_predicted)
+        if (who := [str(result.seed) for result in c.results if name in result.never_predicted])
+    ]

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,12 +54,13 @@ def read_checkpoint(path: Path) -> ScoredCheckpoint:
             f"{test_file} scores {Path(test.checkpoint).name}, not {checkpoint.name}; "
             f"`python -m jsc.test checkpoint={checkpoint}` scores that one"
         )
-    classes = range(len(test.class_names))
-    if labels_N.shape != predicted_N.shape or not all(
-        np.all(np.isin(array, classes)) for array in (labels_N, predicted_N)
-    ):
+    num_classes = len(test.class_names)
+    named = [np.isin(array, range(num_classes)).all() for array in (labels_N, predicted_N)]
+    if labels_N.shape != predicted_N.shape or not all(named):
         raise ComparisonError(f"{predictions_file} holds no class for some jets; {remedy} anew")
-    if not np.array_equal(confusion(labels_N, predicted_N, len(classes)), test.confusion):
+    confusion_CC = np.zeros((num_classes, num_classes), dtype=np.int64)
+    np.add.at(confusion_CC, (labels_N, predicted_N), 1)
+    if not np.array_equal(confusion_CC, test.confusion):
         raise ComparisonError(
             f"{predictions_file} and {test_file.name} are of different tests: their confusion matrices differ; "
             f"{remedy} anew"
@@ -74,12 +74,6 @@ def _has_scores(checkpoint: Path) -> bool:
         return Path(read_test(beside(checkpoint, TEST_FILE)).checkpoint).name == checkpoint.name
     except ResultError:
         return False
-
-
-def confusion(labels_N: npt.NDArray[np.int8], predicted_N: npt.NDArray[np.int8], num_classes: int) -> Any:
-    """int64 [C, C]: jets of class i that were predicted as class j."""
-    cells_N = labels_N.astype(np.int64) * num_classes + predicted_N
-    return np.bincount(cells_N, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
 def check_comparable(a: ScoredCheckpoint, b: ScoredCheckpoint) -> None:
@@ -164,32 +158,26 @@ def _accuracy(a: ScoredCheckpoint, b: ScoredCheckpoint) -> Section:
     if overall.is_significant:
         verdict = f"{better.name} names more jets rightly than {worse.name}"
     data = f"{a.test.dataset} (variant {a.test.dataset_variant}, {a.test.num_test:,} test jets)"
-    scores = Table.of(
-        "Scores on the test jets.",
-        (a, b),
-        {
-            "network": lambda c: c.name,
-            "test accuracy": lambda c: score(c.test.test_acc),
-            "test loss": lambda c: score(c.test.test_loss),
-        },
-    )
-    return Section(
-        "Accuracy",
-        (
-            Paragraph(f"A: {a.name}, `{a.path}`. B: {b.name}, `{b.path}`. Data: {data}."),
-            Paragraph(
-                f"{verdict} (McNemar's exact test, two-sided p = {_p(test.p_value)}, significance level "
-                f"{SIGNIFICANCE:g}). A has {score(a.test.test_acc)} of them right, B {score(b.test.test_acc)}: a "
-                f"difference (B - A) of {test.difference:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}. "
-                f"{test.only_a:,} jets are named rightly by A alone and {test.only_b:,} by B alone."
-            ),
-            Paragraph(
-                "The test is of these two trained networks on these jets. It does not say how either would do with "
-                "another seed: for that, train several and report the sweep."
-            ),
-            scores,
+    columns: dict[str, Callable[[ScoredCheckpoint], object]] = {
+        "network": lambda c: c.name,
+        "test accuracy": lambda c: score(c.test.test_acc),
+        "test loss": lambda c: score(c.test.test_loss),
+    }
+    blocks = (
+        Paragraph(f"A: {a.name}, `{a.path}`. B: {b.name}, `{b.path}`. Data: {data}."),
+        Paragraph(
+            f"{verdict} (McNemar's exact test, two-sided p = {_p(test.p_value)}, significance level {SIGNIFICANCE:g}). "
+            f"A has {score(a.test.test_acc)} of them right, B {score(b.test.test_acc)}: a difference (B - A) of "
+            f"{test.difference:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}. {test.only_a:,} jets are named rightly "
+            f"by A alone and {test.only_b:,} by B alone."
         ),
+        Paragraph(
+            "The test is of these two trained networks on these jets. It does not say how either would do with another "
+            "seed: for that, train several and report the sweep."
+        ),
+        Table.of("Scores on the test jets.", (a, b), columns),
     )
+    return Section("Accuracy", blocks)
 
 
 def _p(value: float) -> str:

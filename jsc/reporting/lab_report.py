@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -63,17 +63,15 @@ def make_report(
 
 
 def _summary(
-    runs: Sequence[Run], groups: dict[DataIdentity, list[Run]], tolerances: Tolerances, *, has_labs: bool
+    runs: Sequence[Run], groups: Mapping[DataIdentity, Sequence[Run]], tolerances: Tolerances, *, has_labs: bool
 ) -> Section:
     states = Counter(sorted(state_name(run.state) for run in runs)).most_common()
     read = f"{count(len(runs), 'run')} read: {join([f'{number} {state}' for state, number in states])}."
     num_counted = sum(run.counts for run in runs)
-    read += (
-        " All are counted in means and claims."
-        if num_counted == len(runs)
-        else f" {num_counted} of them are counted in means and claims; the others are listed at the end."
-    )
-    blocks: list[Block] = [Paragraph(read)]
+    counted = "All are counted in means and claims."
+    if num_counted < len(runs):
+        counted = f"{num_counted} of them are counted in means and claims; the others are listed at the end."
+    blocks: list[Block] = [Paragraph(f"{read} {counted}")]
     if len(groups) == 1:
         blocks.append(Paragraph(f"Data: {next(iter(groups))}."))
     elif groups:
@@ -233,16 +231,11 @@ def _lines(question: Question) -> str:
 def _loss_curves(question: Question, curves: Sequence[Curve]) -> Iterator[Figure]:
     """Those of the runs that overfit, as many as can be seen."""
     overfitted = [curve for curve in curves if curve.over is not None]
-    runs = {f"{question.names[curve.position]}, seed {curve.run.record.seed}": curve.run for curve in overfitted}
-    shown_runs = dict(list(runs.items())[:MAX_LOSS_CURVES])
+    runs = {f"{question.names[c.position]}, seed {c.run.record.seed}": c.run for c in overfitted[:MAX_LOSS_CURVES]}
     if runs:
-        number = (
-            f"the {count(len(runs), 'run')}"
-            if len(shown_runs) == len(runs)
-            else f"{MAX_LOSS_CURVES} of the {len(runs)} runs"
-        )
-        caption = f"Training loss (dashed) and validation loss (solid) of {number} that overfit."
-        yield Figure("loss", caption, partial(figures.loss_curves, runs=shown_runs))
+        number = f"{len(runs)} of {len(overfitted)}"
+        caption = f"Training loss (dashed) and validation loss (solid) of runs that overfit ({number})."
+        yield Figure("loss", caption, partial(figures.loss_curves, runs=runs))
 
 
 def _all_configurations(configurations: Sequence[Configuration]) -> tuple[Block, ...]:
