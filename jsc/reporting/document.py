@@ -6,6 +6,7 @@ Text is plain, but for `code` between backticks.
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 from jsc.reporting.drawing import Draw
@@ -48,7 +49,7 @@ class Table:
         cells = [[cell(item) for cell in columns.values()] for item in items]
         return cls(caption, tuple(columns), tuple(tuple(NONE if c is None else str(c) for c in row) for row in cells))
 
-    @property
+    @cached_property
     def numeric(self) -> list[bool]:
         """Whether a column holds numbers alone, and stands right-aligned."""
         return [all(_NUMBER.fullmatch(row[i]) for row in self.rows) for i in range(len(self.header))]

@@ -69,13 +69,15 @@ def learning_curves(
     on a logarithmic axis where one run took ten times as many as another.
     """
     parts = panels(question)
+    names = list(dict.fromkeys(name for panel in parts for name in panel.names.values()))
     first: Axes | None = None
     for place, panel in zip(_places(figure, [list(panel.names.values()) for panel in parts]), parts, strict=True):
         axes = place.add_subplot(sharex=first, sharey=first, title=panel.title, ylabel=SCORE_NAMES[y])
         first = first or axes
-        for line, (i, name) in zip(LINES, panel.names.items(), strict=False):
+        lines = dict(zip(names if len(names) <= MAX_LINES else panel.names.values(), LINES, strict=False))
+        for i, name in panel.names.items():
             c = question.configurations[i]
-            _draw_mean(axes, c.counted or c.runs, x, y, label=_with_state(name, c), **line)
+            _draw_mean(axes, c.counted or c.runs, x, y, label=_with_state(name, c), **lines[name])
         _add_legend(place, axes, panel.legend_title)
         _label_epochs(axes) if x == "epoch" else axes.set_xlabel("optimizer step")
     ends = [run.epochs[-1].step for c in question.configurations for run in c.counted if run.epochs]

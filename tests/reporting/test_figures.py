@@ -102,6 +102,15 @@ def test_a_plane_is_a_panel_a_value_of_the_setting_with_fewer(ask) -> None:
     assert [legend(panel) for panel in axes] == [["0.0001", "0.001", "0.01", "0.1"]] * 3
 
 
+def test_a_value_has_one_line_style_in_all_panels_of_a_plane(ask) -> None:
+    lrs = (0.1, 0.01, 0.001)
+    questions = ask(*({"lr": lr, "batch_size": b} for lr in lrs for b in (64, 128, 256) if (lr, b) != (0.001, 64)),
+                    *({"lr": 1e-4, "batch_size": b} for b in (64, 128, 256)))  # fmt: skip
+    plane = next(question for question in questions if question.is_plane)
+    styles = {(line.get_label(), line.get_marker()) for panel in curves(plane).axes for line in panel.lines}
+    assert len(styles) == 4
+
+
 def test_of_very_many_the_best_are_shown_and_never_more_than_a_panel_can_tell_apart(ask) -> None:
     (question,) = ask(*({"lr": 10.0 ** -(i / 20), "max_epochs": 1} for i in range(50)))
     parts = figures.panels(question)
