@@ -5,7 +5,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeGuard, TypeVar
 
@@ -32,6 +32,7 @@ Record = TypeVar("Record")
 
 REPORT_FILE = "report.md"
 CONFIG_FILE = ".hydra/config.yaml"
+_TEST = f"{CHECKPOINT_FOLDER}/{TEST_FILE}"
 _RECORDS = (RESULT_FILE, METRICS_FILE, CONFIG_FILE)
 COUNTED: tuple[State, ...] = ("completed", "stopped_early")  # their scores enter means, and one of them is the best
 
@@ -121,10 +122,7 @@ def _runs_under(path: Path) -> Iterator[Path]:
     is_sweep = bool(planned) or any(_holds_records(child) for child in children)
     for child in children:
         inner = list(_runs_under(child)) if child.is_dir() else []
-        if inner or not is_sweep:
-            yield from inner
-        else:
-            yield child
+        yield from inner or ([child] if is_sweep else [])
 
 
 def _planned_folders(sweep: Path) -> list[Path]:
@@ -161,10 +159,9 @@ def read_run(folder: Path, is_option: Callable[[str], bool], *, name: str) -> Ru
         )
         return Run(folder=folder, name=name, state="no result", problems=(nothing,))
 
-    def read(file: str, reader: Callable[[], Record], *, if_missing: str | None, if_damaged: str) -> Record | None:
+    def read(file: str, reader: Callable[[], Record], if_missing: str | None, if_damaged: str) -> Record | None:
         if not (folder / file).is_file():
-            if if_missing is not None:
-                problems.append(f"{file} is missing: {if_missing}")
+            problems.extend([f"{file} is missing: {if_missing}"] if if_missing is not None else [])
             return None
         try:
             return reader()
@@ -172,118 +169,99 @@ def read_run(folder: Path, is_option: Callable[[str], bool], *, name: str) -> Ru
             problems.append(f"{str(error).replace(f'{folder}{os.sep}', '')} ({if_damaged})")
             return None
 
-    result = read(
-        RESULT_FILE,
-        lambda: read_result(folder),
-        if_missing="the run was killed, or is still going",
-        if_damaged="its scores are not used",
-    )
-    if result is not None and (impossible := _impossible(result)):
-        problems.append(f"{RESULT_FILE} holds what cannot be: {impossible} (its scores are not used)")
-        result = None
+    missing = "the run was killed, or is still going"
+    result = read(RESULT_FILE, lambda: _possible(read_result(folder)), missing, "its scores are not used")
     state: State = "unreadable" if (folder / RESULT_FILE).is_file() else "no result"
     if result is not None:
         state = result.status
-    epochs = read(
-        METRICS_FILE,
-        lambda: tuple(read_metrics(folder)),
-        if_missing=None if state == "failed" else "no curves",
-        if_damaged="its curves are left out",
-    )
+    no_curves = None if state == "failed" else "no curves"
+    epochs = read(METRICS_FILE, lambda: tuple(read_metrics(folder)), no_curves, "its curves are left out")
     if epochs == () and state in (*COUNTED, "diverged"):
         problems.append(f"{METRICS_FILE} holds no epoch: no curves")
-    test_file = f"{CHECKPOINT_FOLDER}/{TEST_FILE}"
-    test = read(
-        test_file,
-        lambda: read_test(folder / test_file),
-        if_missing="no scores by class" if state in COUNTED else None,
-        if_damaged="no scores by class",
-    )
-    if test is not None and not _adds_up(test):
-        problems.append(f"{test_file}: its classes, confusion matrix and number of jets do not fit together")
-        test = None
-    run = Run(
+    no_scores = "no scores by class" if state in COUNTED else None
+    test = read(_TEST, lambda: _whole(read_test(folder / _TEST)), no_scores, "no scores by class")
+    unknown = f"settings that {RESULT_FILE} does not hold are unknown"
+    options = read(CONFIG_FILE, lambda: _options(folder / CONFIG_FILE, is_option), unknown, unknown)
+    state = _check(result, epochs or (), test, state, problems)
+    return Run(
         folder=folder,
         name=name,
         state=state,
         result=result,
         epochs=epochs or (),
         test=test,
-        options=_options(folder, is_option, problems),
-        problems=(),
-    )
-    contradictions, state = _contradictions(run)
-    return replace(run, state=state, problems=(*problems, *contradictions))
-
-
-def _impossible(result: RunResult) -> str:
-    """The fields out of their ranges, each with its value."""
-    values = {name: getattr(result, name) for name in _RANGES}
-    return ", ".join(
-        f"{name}={value}"
-        for name, value in values.items()
-        if is_finite(value) and not _RANGES[name][0] <= value <= _RANGES[name][1]
+        options=options or {},
+        problems=tuple(problems),
     )
 
 
-def _adds_up(test: TestResult) -> bool:
+def _possible(result: RunResult) -> RunResult:
+    """Raises ResultError if fields are out of their ranges."""
+    values = {name: value for name in _RANGES if is_finite(value := getattr(result, name))}
+    impossible = [f"{k}={value}" for k, value in values.items() if not _RANGES[k][0] <= value <= _RANGES[k][1]]
+    if impossible:
+        raise ResultError(f"{RESULT_FILE} holds what cannot be: {', '.join(impossible)}")
+    return result
+
+
+def _whole(test: TestResult) -> TestResult:
+    """Raises ResultError if its parts contradict each other."""
     cells = [cell for row in test.confusion for cell in row]
     num_classes = len(test.class_names)
-    return (
-        num_classes > 0
-        and [scores.name for scores in test.classes] == test.class_names
-        and [len(row) for row in test.confusion] == [num_classes] * num_classes
-        and all(cell >= 0 for cell in cells)
-        and sum(cells) == test.num_test
-    )
+    if (
+        num_classes == 0
+        or [scores.name for scores in test.classes] != test.class_names
+        or [len(row) for row in test.confusion] != [num_classes] * num_classes
+        or min(cells) < 0
+        or sum(cells) != test.num_test
+    ):
+        raise ResultError(f"{_TEST}: its classes, confusion matrix and number of jets do not fit together")
+    return test
 
 
-def _contradictions(run: Run) -> tuple[list[str], State]:
-    """Where the files disagree; a loss that is not a number makes a run diverged, whatever it says."""
-    result, state = run.result, run.state
-    if result is None:
-        return ([f"{METRICS_FILE} ends with epoch {run.epochs[-1].epoch}"] if run.epochs else []), state
-    problems = []
-    for row in run.epochs:
-        losses = {"training": row.train_loss, "validation": row.val_loss}
-        bad = [name for name, loss in losses.items() if loss is not None and not math.isfinite(loss)]
-        if bad:
-            problems.append(f"the {' and '.join(bad)} loss is not a number from epoch {row.epoch}")
-            if state in COUNTED:
-                problems.append(f"{RESULT_FILE} says {state}; it is counted as diverged")
-                state = "diverged"
-            break
-    if state in COUNTED:
-        if not (is_finite(result.train_loss) and is_finite(result.val_loss)):
-            problems.append(f"{RESULT_FILE} says {state}, but its losses are not numbers; it is counted as diverged")
-            state = "diverged"
-        elif run.epochs and len(run.epochs) != result.epochs_run:
-            problems.append(f"{METRICS_FILE} holds {len(run.epochs)} epochs, {RESULT_FILE} says {result.epochs_run}")
-        if not is_finite(result.test_acc):
-            problems.append(f"{RESULT_FILE} holds no test score")
-    if run.test is not None and is_finite(result.test_acc) and run.test.test_acc != result.test_acc:
-        problems.append(
-            f"{TEST_FILE} scores {Path(run.test.checkpoint).name} with accuracy {run.test.test_acc!r}, "
-            f"{RESULT_FILE} says {result.test_acc!r}: it was tested again since ({RESULT_FILE}'s is used)"
-        )
-    return problems, state
-
-
-def _options(folder: Path, is_option: Callable[[str], bool], problems: list[str]) -> dict[str, Setting]:
-    path = folder / CONFIG_FILE
-    if not path.is_file():
-        problems.append(f"{CONFIG_FILE} is missing: settings that {RESULT_FILE} does not hold are unknown")
-        return {}
+def _options(path: Path, is_option: Callable[[str], bool]) -> dict[str, Setting]:
+    """Raises ResultError."""
     try:
         # The C loader is ten times as fast; PyYAML is built without it on some systems.
         config = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (OSError, yaml.YAMLError) as error:
-        problems.append(f"{CONFIG_FILE} cannot be read: {str(error).splitlines()[0]}")
-        return {}
+        raise ResultError(f"{CONFIG_FILE} cannot be read: {str(error).splitlines()[0]}") from error
     if not isinstance(config, dict):
-        problems.append(f"{CONFIG_FILE} cannot be read: it holds no keys")
-        return {}
+        raise ResultError(f"{CONFIG_FILE} cannot be read: it holds no keys")
     return {key: value for key, value in _flatten(config, "") if is_option(key)}
+
+
+def _check(
+    result: RunResult | None,
+    epochs: Sequence[EpochMetrics],
+    test: TestResult | None,
+    state: State,
+    problems: list[str],
+) -> State:
+    """Whether the files agree; a loss that is not a number makes a run diverged, whatever its record says."""
+    if result is None:
+        problems.extend([f"{METRICS_FILE} ends with epoch {epochs[-1].epoch}"] if epochs else [])
+        return state
+    losses = [(row.epoch, {"training": row.train_loss, "validation": row.val_loss}) for row in epochs]
+    bad = [(epoch, [name for name, x in of.items() if x is not None and not is_finite(x)]) for epoch, of in losses]
+    first = next(((epoch, names) for epoch, names in bad if names), None)
+    if first is not None:
+        problems.append(f"the {' and '.join(first[1])} loss is not a number from epoch {first[0]}")
+    if state in COUNTED:
+        if first is not None or not (is_finite(result.train_loss) and is_finite(result.val_loss)):
+            but = "" if first is not None else ", but its losses are not numbers"
+            problems.append(f"{RESULT_FILE} says {state}{but}; it is counted as diverged")
+            state = "diverged"
+        elif epochs and len(epochs) != result.epochs_run:
+            problems.append(f"{METRICS_FILE} holds {len(epochs)} epochs, {RESULT_FILE} says {result.epochs_run}")
+        if not is_finite(result.test_acc):
+            problems.append(f"{RESULT_FILE} holds no test score")
+    if test is not None and is_finite(result.test_acc) and test.test_acc != result.test_acc:
+        problems.append(
+            f"{TEST_FILE} scores {Path(test.checkpoint).name} with accuracy {test.test_acc!r}, {RESULT_FILE} says "
+            f"{result.test_acc!r}: it was tested again since ({RESULT_FILE}'s is used)"
+        )
+    return state
 
 
 def _flatten(value: Any, prefix: str) -> Iterable[tuple[str, Setting]]:
