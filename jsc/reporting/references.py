@@ -14,9 +14,9 @@ from jsc.reporting.tables import seeds
 from jsc.reporting.wording import NONE, SCORE_NAMES, figure, label, named, shown
 
 THE_LABS = (
-    "The labs are five reports, 000 to 004, by users of MASE who answered these questions by hand; 001 is an earlier "
-    "state of 000. Their figures stand beside ours. They are of one seed, of other jets or another split, and of other "
-    "settings, so levels do not compare; whether a score rises or falls does."
+    "The labs are five student reports of a MASE course, 000 to 004, that answered these questions by hand; 001 is an "
+    "earlier state of 000. Their figures stand beside ours. They are of one seed, of other jets or another split, and "
+    "of other settings, so levels do not compare; whether a score rises or falls does."
 )
 
 
