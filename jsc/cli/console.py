@@ -58,11 +58,11 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     cells = [[shown(cell) for cell in row] for row in rows]
     num_leading = next((n for n in range(1, len(columns)) if len({tuple(c[:n]) for c in cells}) == len(cells)), 1)
     given = [_Column(name, [row[i] for row in cells]) for i, name in enumerate(columns)]
-    if _total(column.least_width for column in given[:num_leading]) > width() / 2:
+    if _total(column.least_width() for column in given[:num_leading]) > width() / 2:
         num_leading = 1
     leading, parts = given[:num_leading], [given[:num_leading]]
     for column in given[num_leading:]:
-        if parts[-1] != leading and _total(c.least_width for c in (*parts[-1], column)) > width():
+        if parts[-1] != leading and _total(c.least_width() for c in (*parts[-1], column)) > width():
             parts.append(leading)
         parts[-1] = [*parts[-1], column]
     return "\n".join([title, *(rendered(_boxed(part)) for part in parts)])
@@ -84,11 +84,12 @@ class _Column:
     def full_width(self) -> int:
         return max(cell_len(line) for text in (self.name, *self.cells) for line in text.split("\n"))
 
-    @property
-    def least_width(self) -> int:
-        """Enough for each word of the heading and for short cells."""
+    def least_width(self, longest: int = SHORT) -> int:
+        """Enough for each word of the heading, and for words, and short cells, up to `longest` characters."""
         lines = [line for cell in self.cells for line in cell.split("\n")]
-        return max(0, *map(cell_len, self.heading.split()), *(min(cell_len(line), SHORT) for line in lines))
+        short = (cell_len(line) for line in lines if cell_len(line) <= SHORT)
+        words = (min(cell_len(word), longest) for line in lines for word in line.split())
+        return max(0, *map(cell_len, self.heading.split()), *short, *words)
 
     @property
     def holds_numbers(self) -> bool:
@@ -96,12 +97,12 @@ class _Column:
 
 
 def _boxed(columns: Sequence[_Column]) -> Table:
-    """The widest columns are narrowed until all have room, or no column can give more."""
+    """The widest columns are narrowed until all have room; long words are broken only if that must be."""
     widths = [column.full_width for column in columns]
-    while _total(widths) > width() and (
-        wider := [i for i, column in enumerate(columns) if widths[i] > column.least_width]
-    ):
-        widths[max(wider, key=lambda i: widths[i])] -= 1
+    for longest in (width(), SHORT):
+        least = [column.least_width(longest) for column in columns]
+        while _total(widths) > width() and (wider := [i for i, least_one in enumerate(least) if widths[i] > least_one]):
+            widths[max(wider, key=lambda i: widths[i])] -= 1
     boxed = Table(box=box.ROUNDED, show_header=any(column.name for column in columns))
     for column, its_width in zip(columns, widths, strict=True):
         heading = column.name if its_width >= cell_len(column.name) else column.heading

@@ -127,8 +127,8 @@ def _about_member(member: str, word: str, known: Sequence[str]) -> str:
 
 def _about_option(name: str, word: str, composed: DictConfig, overrides: Sequence[str]) -> str:
     """Whether the chosen network has an option, and how it is given."""
-    from jsc.models.plugins import import_plugins  # imports torch, which takes seconds
-    from jsc.models.registry import find_model, option_names
+    from jsc.models import find_model, option_names  # imports torch, which takes seconds
+    from jsc.models.plugins import import_plugins
 
     told: dict[str, Any] = {o.get_key_element(): o.value() for o in _parsed(overrides) if not o.is_sweep_override()}
     model = str(told.get("model.name", composed.model.name))

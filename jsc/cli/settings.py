@@ -266,14 +266,14 @@ class ReportSettings(Section):
 
 
 class ScaleSettings(Section):
-    """Words for every sweep of a lab."""
+    """Overrides for every sweep of a lab."""
 
     name: str
-    words: list[str]
+    overrides: list[str]
 
 
 class LabSettings(Section):
-    """What `python -m jsc.lab` is told, besides words for its sweeps."""
+    """What `python -m jsc.lab` is told, besides overrides for its sweeps."""
 
     out: Annotated[str, Field(min_length=1)]
     scale: ScaleSettings

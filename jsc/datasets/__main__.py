@@ -1,4 +1,9 @@
-"""`python -m jsc.datasets`: the data sets there are; with `dataset=NAME`, the card and the picture of one."""
+"""List the data sets, or show one: its card, and each feature by class.
+
+python -m jsc.datasets
+python -m jsc.datasets dataset=jsc_sample
+python -m jsc.datasets dataset=jsc_file dataset.path=jets.npz out=pictures
+"""
 
 import re
 import sys
@@ -6,46 +11,43 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import OmegaConf
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from jsc.cli.command import CONFIG_FOLDER, compose_command, explained_errors
+from jsc.cli.console import rendered, table
 from jsc.cli.construction import construct
+from jsc.cli.help import answers_help
 from jsc.cli.settings import DatasetsSettings
 from jsc.datasets.cache import cache_folder, load_jets
 from jsc.datasets.card import data_card
 
 
-def main(arguments: Sequence[str], console: Console) -> None:
+def main(words: Sequence[str]) -> None:
     """Print the list, or one data set's card. Raises DatasetError or CommandError if that one cannot be used."""
-    if not arguments:
-        console.print(data_sets())
-        console.print(f"dataset=NAME shows one. Downloads and prepared jets: {cache_folder()} (JSC_DATA_DIR)")
+    if answers_help(words, __doc__, "datasets", DatasetsSettings):
         return
-    settings = compose_command("datasets", arguments, DatasetsSettings)
+    if not words:
+        print(data_sets())
+        print(f"dataset=NAME shows one. Downloads and prepared jets: {cache_folder()} (JSC_DATA_DIR)")
+        return
+    settings = compose_command("datasets", words, DatasetsSettings)
     jets = load_jets(construct(settings.dataset))
-    console.print(data_card(jets), crop=False)
+    print(rendered(data_card(jets)))
     plain_variant = re.sub(r"[^\w.-]+", "_", jets.variant)
     picture = Path(settings.out) / f"features_{plain_variant}.png"
     from jsc.datasets.distributions import draw_distributions  # here: only this needs Matplotlib, and it takes a second
 
     draw_distributions(jets, picture)
-    console.print(f"\nevery feature by class: {picture}", soft_wrap=True)
+    print(f"\nevery feature by class: {picture}")
 
 
-def data_sets() -> Table:
-    """A row a YAML file of the group `dataset`: its name and its first comment."""
-    table = Table(title="Data sets", title_justify="left")
-    table.add_column("dataset=")
-    table.add_column("what it is")
-    table.add_column("read by")
-    for path in sorted(CONFIG_FOLDER.glob("dataset/*.yaml")):
-        first_line = path.read_text().splitlines()[0]
-        table.add_row(path.stem, escape(first_line.removeprefix("# ")), str(OmegaConf.load(path)._target_))
-    return table
+def data_sets() -> str:
+    """A table with a row a file of the group `dataset`: its name, its first comment, and the class that reads it."""
+    files = sorted(CONFIG_FOLDER.glob("dataset/*.yaml"))
+    abouts = [file.read_text().splitlines()[0].removeprefix("# ") for file in files]
+    rows = [(file.stem, about, OmegaConf.load(file)._target_) for file, about in zip(files, abouts, strict=True)]
+    return table("Data sets", ("dataset=", "what it is", "read by"), rows)
 
 
 if __name__ == "__main__":
     with explained_errors("datasets", sys.argv[1:]):
-        main(sys.argv[1:], Console())
+        main(sys.argv[1:])

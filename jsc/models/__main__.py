@@ -1,16 +1,32 @@
-"""What networks there are: python -m jsc.models [plugins=[my_models]] [num_features=16] [num_classes=5]"""
+"""List the networks: their sizes, and whether torch.fx can trace them.
+
+python -m jsc.models
+python -m jsc.models plugins=[my_models] num_features=3 num_classes=2
+"""
 
 import sys
+from collections.abc import Sequence
 
 from jsc.cli.command import compose_command, explained_errors
 from jsc.cli.console import table
+from jsc.cli.help import answers_help
 from jsc.cli.settings import ModelsSettings
-from jsc.models import build_model, find_model, is_traceable, model_names, num_macs, num_parameters
-from jsc.models.plugins import import_plugins
 
 
-def main(settings: ModelsSettings) -> None:
+def main(words: Sequence[str]) -> None:
     """Print a table of the registry; fx-traceability is found out by tracing."""
+    if answers_help(words, __doc__, "models", ModelsSettings):
+        return
+    settings = compose_command("models", words, ModelsSettings)
+    with explained_errors("models", words):
+        print(networks(settings))
+
+
+def networks(settings: ModelsSettings) -> str:
+    """A table with a row a network."""
+    from jsc.models import build_model, find_model, is_traceable, model_names, num_macs, num_parameters
+    from jsc.models.plugins import import_plugins
+
     import_plugins(settings.plugins)
     rows = []
     for name in model_names():
@@ -18,9 +34,8 @@ def main(settings: ModelsSettings) -> None:
         source = find_model(name).constructor.__module__
         rows.append((name, num_parameters(model), num_macs(model), "yes" if is_traceable(model) else "no", source))
     columns = ("model.name", "parameters", "multiply-accumulates a jet", "fx-traceable", "source")
-    print(table(f"Networks for {settings.num_features} features and {settings.num_classes} classes", columns, rows))
+    return table(f"Networks for {settings.num_features} features and {settings.num_classes} classes", columns, rows)
 
 
 if __name__ == "__main__":
-    with explained_errors("models", sys.argv[1:]):
-        main(compose_command("models", sys.argv[1:], ModelsSettings))
+    main(sys.argv[1:])
