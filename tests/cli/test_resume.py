@@ -7,7 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 from jsc.cli import command
 from jsc.cli.command import compose
 from jsc.cli.resume import check_unchanged, resumed_overrides
-from jsc.cli.settings import TrainSettings
+from jsc.cli.settings import TrainSettings, flat
 from jsc.errors import CommandError
 from jsc.results import read_metrics, read_result
 from tests.conftest import Command
@@ -46,9 +46,11 @@ def settings_of(config: DictConfig) -> TrainSettings:
     return command.check(config, TrainSettings)
 
 
-def check(folder: Path, *further: str) -> None:
+def check(folder: Path, *further: str) -> TrainSettings:
     config = compose("train", resumed_overrides(folder, list(further)))
-    check_unchanged(config, settings_of(config), folder / "checkpoints" / "last.ckpt")
+    settings = settings_of(config)
+    check_unchanged(config, settings, folder / "checkpoints" / "last.ckpt")
+    return settings
 
 
 def test_a_default_that_has_changed_since_is_named(run_folder: Path) -> None:
@@ -76,9 +78,30 @@ def test_a_run_goes_on_with_its_own_settings(run_folder: Path, words: list[str],
         check(run_folder, *words)
 
 
-@pytest.mark.parametrize("word", ["trainer=gpu", "trainer.max_epochs=9", "engine=torch", "callbacks=early_stopping"])
-def test_how_long_and_where_may_change(run_folder: Path, word: str) -> None:
-    check(run_folder, word)
+@pytest.mark.parametrize(
+    ("word", "key", "value"),
+    [
+        ("trainer.max_epochs=9", "trainer.max_epochs", 9),
+        ("trainer=gpu", "trainer.accelerator", "gpu"),
+        ("engine=torch", "engine.name", "torch"),
+        ("callbacks=early_stopping", "callbacks.early_stopping.patience", 10),
+        ("logger=none", "logger", {}),
+        ("plugins=[mine]", "plugins", ["mine"]),
+    ],
+)
+def test_how_long_where_and_what_is_kept_may_change(run_folder: Path, word: str, key: str, value: object) -> None:
+    before, after = (flat(settings.model_dump()) for settings in (check(run_folder), check(run_folder, word)))
+    assert before.get(key) != after[key] == value
+    outcome = ("optimizer.lr", "dataset.batch_size", "model.name", "seed")
+    assert {name: before[name] for name in outcome} == {name: after[name] for name in outcome}
+
+
+def test_the_message_names_what_may_change(run_folder: Path) -> None:
+    with pytest.raises(CommandError) as raised:
+        check(run_folder, "seed=5")
+    told = str(raised.value).partition("but for ")[2].partition(". For others")[0].split(", ")
+    assert {"trainer.max_epochs", "engine.name", "callbacks", "logger", "dataset.path"} < set(told)
+    assert not {"seed", "optimizer.lr", "model.name", "trainer.precision"} & set(told)
 
 
 @pytest.mark.parametrize(("schedule", "key"), [("cosine", "T_max"), ("onecycle", "length")])
