@@ -161,8 +161,10 @@ def _keys_of_file(config_name: str) -> list[str]:
 def compose_choices(config_name: str, overrides: Sequence[str]) -> DictConfig:
     """The configuration with the groups' choices that `overrides` name, the first of several, and nothing else."""
     groups = compose(config_name, []).hydra.runtime.choices
-    fixed, swept = fixed_and_swept([o for o in overrides if o.partition("=")[0] in groups], {})
-    return compose(config_name, [*fixed, *(value for o in swept for value in values_of(o)[:1])])
+    chosen = OverridesParser.create().parse_overrides([o for o in overrides if o.partition("=")[0] in groups])
+    fixed = [str(o.input_line) for o in chosen if not o.is_sweep_override()]
+    firsts = [f"{o.key_or_group}={next(o.sweep_string_iterator())}" for o in chosen if o.is_choice_sweep()]
+    return compose(config_name, [*fixed, *firsts])
 
 
 def check(config: DictConfig, schema: type[Settings]) -> Settings:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from jsc.cli.command import compose, explained_errors
+from jsc.cli.command import compose_command, explained_errors
+from jsc.cli.settings import TrainSettings
 from jsc.models import registry
-from jsc.sweep.checks import check_jobs
+from jsc.run.assembly import rehearse
 
 PLUGIN = """
 from torch import nn
@@ -27,13 +28,12 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(registry, "_MODELS", dict(registry._MODELS))
     monkeypatch.delitem(sys.modules, "optional_model", raising=False)
-    monkeypatch.setattr("sys.argv", ["jsc.train"])
 
 
 def said_of(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     """On one screen; empty if the run could begin."""
     with contextlib.suppress(SystemExit), explained_errors("train", words):
-        check_jobs([compose("train", words)])
+        rehearse(compose_command("train", words, TrainSettings))
     message = capsys.readouterr().err
     assert "Traceback" not in message
     assert len(message) < 1000
