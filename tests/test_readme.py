@@ -11,6 +11,7 @@ import pytest
 
 from jsc.models import registry
 from tests.conftest import Command
+from tests.test_house import FLOORS, room_of
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -61,6 +62,13 @@ def test_files_and_folders_that_the_readme_names_are_there() -> None:
         assert (ROOT / link).exists(), link
     for path in re.findall(r"`((?:jsc|conf|tests|benchmarks|\.ci)/[\w/.]*)`", README):
         assert (ROOT / path).exists(), path
+
+
+def test_the_layout_is_that_of_the_house() -> None:
+    """A row names files or folders of one room, and its floor."""
+    rows = re.findall(r"^\| (\d+) \| `((?:jsc|hydra_plugins)/[^`]*)`", README, re.MULTILINE)
+    rooms = {path.removesuffix(".py").strip("/").replace("/", "."): int(floor) for floor, path in rows}
+    assert {room_of(module): floor for module, floor in rooms.items()} == FLOORS
 
 
 def test_the_two_commands_are_in_ci() -> None:
