@@ -25,12 +25,11 @@ def explain(error: Exception, overrides: Sequence[str], compose_choices: Callabl
         group, _, choice = error.missing_cfg_file.rpartition("/")
         return f"{group}={choice}: there is no such choice. {nearest(choice, error.options)}"
     if isinstance(error, OverrideParseException):
-        return (
-            f"{error.override}: not understood. Settings are given as key=value, and --help lists them; "
-            "quote a value with odd characters."
-        )
+        advice = "Settings are given as key=value, and --help lists them; quote a value with odd characters."
+        return f"{error.override}: not understood. {advice}"
     if isinstance(error, ConfigCompositionException) and "--multirun" in str(error):
-        return _explain_sweep(overrides)
+        several = " ".join(str(o.input_line) for o in _parsed(overrides) if o.is_sweep_override())
+        return f"{several}: several values: for a sweep add -m; a text with a comma goes in quotes: \"key='a,b'\""
     if isinstance(error, (ConfigCompositionException, OmegaConfBaseException)) or type(error) is ValueError:
         with contextlib.suppress(ConfigCompositionException, ValueError):  # a group's choice may be what is wrong
             return _explain_key(error, overrides, compose_choices())
@@ -60,12 +59,6 @@ def _explain_value(fault: dict[str, Any], overrides: Sequence[str], compose_choi
 def _is_union_member(part: object) -> bool:
     """Pydantic adds to a fault's place which member of a union it tried: 'int', 'constrained-int'."""
     return isinstance(part, str) and re.fullmatch(r"(constrained-)?(int|float|str)|list\[.*\]|Built", part) is not None
-
-
-def _explain_sweep(overrides: Sequence[str]) -> str:
-    """Several values without -m."""
-    several = [str(o.input_line) for o in _parsed(overrides) if o.is_sweep_override()]
-    return f"{' '.join(several)}: several values: for a sweep add -m; a text with a comma goes in quotes: \"key='a,b'\""
 
 
 def _explain_key(error: Exception, overrides: Sequence[str], composed: DictConfig) -> str:
@@ -120,9 +113,8 @@ def _about_member(member: str, word: str, known: Sequence[str]) -> str:
     if member not in known and nearest(member, others).startswith("Did"):
         return f"there is no {member}. {nearest(member, others)}"
     added = word.lstrip("+") if word.partition("=")[0].endswith("._target_") else f"{member}._target_=CLASS"
-    return f"there is no {member}; add it with +{added}" + (
-        f", or choose {member.replace('.', '=')}" if member in known else ""
-    )
+    choice = f", or choose {member.replace('.', '=')}" if member in known else ""
+    return f"there is no {member}; add it with +{added}{choice}"
 
 
 def _about_option(name: str, word: str, composed: DictConfig, overrides: Sequence[str]) -> str:
@@ -139,12 +131,8 @@ def _about_option(name: str, word: str, composed: DictConfig, overrides: Sequenc
         return str(error)
     if name in options:
         return f"give +{word.lstrip('+')}"
-    has = (
-        f"its options are {', '.join(options)}, given as +model.options.OPTION=VALUE"
-        if options
-        else "it has no options"
-    )
-    return f"model {model!r} does not take {name}; {has}"
+    has = f"its options are {', '.join(options)}, given as +model.options.OPTION=VALUE"
+    return f"model {model!r} does not take {name}; {has if options else 'it has no options'}"
 
 
 def _parsed(overrides: Sequence[str]) -> list[Override]:
@@ -157,15 +145,16 @@ def known_keys(composed: DictConfig) -> list[str]:
     return [*dotted_keys(composed), *(f"hydra.{k}" for k in dotted_keys(composed.hydra)), *groups]
 
 
-def dotted_keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
+def dotted_keys(config: DictConfig) -> Iterator[str]:
     """Every key a user may set, dotted; Hydra's own node left out."""
-    for name in map(str, config):
-        node = config._get_node(name)
-        if name == "hydra" or name.startswith("_"):
-            continue
-        yield f"{prefix}{name}"
-        if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
-            yield from dotted_keys(node, f"{prefix}{name}.")
+
+    def below(node: object, prefix: str) -> Iterator[str]:
+        for name, inner in node.items() if isinstance(node, dict) else ():
+            if name != "hydra" and not str(name).startswith("_"):
+                yield f"{prefix}{name}"
+                yield from below(inner, f"{prefix}{name}.")
+
+    return below(OmegaConf.to_container(config), "")
 
 
 def nearest(word: str, allowed: Sequence[str]) -> str:
