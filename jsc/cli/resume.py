@@ -32,9 +32,9 @@ def resumed_overrides(path: Path, further: Sequence[str]) -> list[str]:
             f"resume={path}: {folder} holds no {OVERRIDES_FILE}, so the run's settings are not known; "
             "give a checkpoint that lies in its run's folder"
         )
-    if any(word in ("-m", "--multirun") for word in further):
+    if any(argument in ("-m", "--multirun") for argument in further):
         raise CommandError("resume= goes on with one run; it cannot be swept with -m")
-    replaced = {word.partition("=")[0] for word in further} | {"resume"}
+    replaced = {argument.partition("=")[0] for argument in further} | {"resume"}
     recorded = [str(override) for override in OmegaConf.load(folder / OVERRIDES_FILE)]
     started_with = [o for o in recorded if o.partition("=")[0] not in replaced]
     place = [f"hydra.run.dir={quoted(str(folder))}", f"resume={quoted(str(checkpoint))}"]

@@ -13,12 +13,12 @@ from jsc.cli.help import answers_help
 from jsc.cli.settings import ModelsSettings
 
 
-def main(words: Sequence[str]) -> None:
+def main(arguments: Sequence[str]) -> None:
     """Print a table of the registry; fx-traceability is found out by tracing."""
-    if answers_help(words, __doc__, "models", ModelsSettings):
+    if answers_help(arguments, __doc__, "models", ModelsSettings):
         return
-    settings = compose_command("models", words, ModelsSettings)
-    with explained_errors("models", words):
+    settings = compose_command("models", arguments, ModelsSettings)
+    with explained_errors("models", arguments):
         print(networks(settings))
 
 
