@@ -67,7 +67,7 @@ def test_a_default_that_has_changed_since_is_named(run_folder: Path) -> None:
     ("words", "message"),
     [
         (["optimizer.lr=0.1"], r"optimizer\.lr was 0\.01, is 0\.1\. It goes on"),
-        (["dataset.batch_size=32", "seed=5"], r"seed was 0, is 5; dataset\.batch_size was 64, is 32"),
+        (["dataset.batch_size=32", "seed=5"], r"dataset\.batch_size was 64, is 32; seed was 0, is 5"),
         (["model=jsc_medium"], r"model\.name was jsc-tiny, is jsc-medium"),
         (["trainer.precision=64-true"], r"trainer\.precision was 32-true, is 64-true"),
         (["scheduler=step"], r"scheduler\.name was none, is step"),
