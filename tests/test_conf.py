@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from torch import nn
 
 from jsc.cli.command import CONFIG_FOLDER, check, job_variants
 from jsc.cli.construction import construct
 from jsc.cli.settings import TrainSettings
+from jsc.fit.engine import TorchEngine
 from jsc.models import build_model, find_model
-from jsc.run.assembly import build_schedule, build_trainer, choose_engine
+from jsc.run.assembly import build_schedule, build_trainer, choose_engine, prepare
 from tests.conftest import settings_of
 
 FILES = sorted(CONFIG_FOLDER.rglob("*.yaml"))
@@ -56,7 +58,7 @@ def test_schedulers_build(choice: str) -> None:
 @pytest.mark.parametrize("choice", [c for c in choices("trainer") if c != "gpu"])
 def test_trainers_build(choice: str, tmp_path: Path) -> None:
     settings = settings_of(f"trainer={choice}", "trainer.max_epochs=3")
-    trainer = build_trainer(settings, uses_torch=True, folder=tmp_path, callbacks=[])
+    trainer = build_trainer(settings, TorchEngine(nn.Linear(16, 5)), tmp_path, [])
     assert trainer.max_epochs == 3
     assert (trainer.world_size == 2) == (choice == "ddp")
 
@@ -64,7 +66,7 @@ def test_trainers_build(choice: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("group", ["callbacks", "logger"])
 def test_callbacks_and_loggers_build(group: str, tmp_path: Path) -> None:
     for choice in choices(group):
-        build_trainer(settings_of(f"{group}={choice}"), uses_torch=True, folder=tmp_path, callbacks=[])
+        prepare(settings_of(f"{group}={choice}"), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -86,14 +88,15 @@ def test_callbacks_and_loggers_build(group: str, tmp_path: Path) -> None:
 )
 def test_the_engine_is_chosen_and_said(override: str, engine: str, reason: str | None) -> None:
     network = build_model("jsc-tiny", num_features=16, num_classes=5)
-    plan, why_torch = choose_engine(settings_of(*override.split()), network)
-    assert ("torch" if plan is None else "fused", why_torch) == (engine, reason)
+    settings = settings_of(*override.split())
+    chosen = choose_engine(settings, network, build_schedule(settings.scheduler), [])
+    assert (chosen.name, chosen.reason) == (engine, reason)
 
 
 def test_an_engine_that_cannot_act_is_an_error() -> None:
     network = build_model("jsc-tiny", num_features=16, num_classes=5)
     with pytest.raises(ValueError, match=r"engine=fused cannot act: trainer\.devices=2 is the torch engine's"):
-        choose_engine(settings_of("engine=fused", "trainer.devices=2"), network)
+        choose_engine(settings_of("engine=fused", "trainer.devices=2"), network, None, [])
 
 
 EXPERIMENTS = {
