@@ -12,7 +12,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 class RunLogger(TensorBoardLogger):
     """Lightning's logger for a run, which has points to log when its fit has ended: its test scores.
 
-    `options` are SummaryWriter's, `flush_secs` among them: until TensorBoard sees a point.
+    `options` are those of Lightning's logger, and SummaryWriter's.
     """
 
     def __init__(

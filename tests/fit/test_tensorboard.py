@@ -1,5 +1,4 @@
 import struct
-import time
 from pathlib import Path
 
 import pytest
@@ -74,18 +73,12 @@ def test_what_comes_after_a_callback_has_closed_the_file_is_kept(tmp_path: Path)
     assert read == {("p-loss", 0), ("p-test_loss", 7), ("p-test_acc", 7), ("p-late", 8)}
 
 
-def test_points_wait_for_the_disk_no_longer_than_asked(tmp_path: Path) -> None:
-    patient, eager = RunLogger(tmp_path / "a", flush_secs=3600.0), RunLogger(tmp_path / "b", flush_secs=0.01)
-    for logger in (patient, eager):
-        logger.log_metrics({"loss": 0.1}, step=0)
-    deadline = time.monotonic() + 60
-    while not points(tmp_path / "b") and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert [len(points(tmp_path / name)) for name in ("a", "b")] == [0, 1]
-    patient.save()
-    assert points(tmp_path / "a")
-    for logger in (patient, eager):
-        logger.close()
+def test_a_checkpoints_points_are_on_the_disk(tmp_path: Path) -> None:
+    logger = RunLogger(tmp_path)
+    logger.log_metrics({"loss": 0.1}, step=0)
+    logger.save()
+    assert len(points(tmp_path)) == 1
+    logger.close()
 
 
 def points(folder: Path) -> list[tuple[int, str]]:
