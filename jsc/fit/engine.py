@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from jsc.datasets.datamodule import JetDataModule, RestOfEpoch
-from jsc.engine import CrossEntropy, FusedTrainer, Plan, count_dropout, set_dropout_step, warm_up
+from jsc.engine import CrossEntropy, FusedScorer, FusedTrainer, Plan, count_dropout, set_dropout_step, warm_up
 from jsc.fit.lightning_internals import adopt_step_count, count_chunk
 from jsc.fit.lightning_noise import quieten_lightning
 from jsc.fit.schedule import Schedule
@@ -184,7 +184,7 @@ class FusedEngine:
         self._schedule = schedule
         self._seed = seed
         self._trainer: FusedTrainer | None = None
-        self._scorer: FusedTrainer | None = None
+        self._scorer = FusedScorer(model, plan)
         self._steps_a_second = 1000.0  # learnt from each chunk
 
     def accelerator(self, asked: str) -> str:
@@ -254,9 +254,6 @@ class FusedEngine:
             scheduler.step()
 
     def score(self, x_NF: Tensor, labels_N: Tensor) -> Scores:
-        if self._scorer is None:
-            optimizer = torch.optim.SGD(self._model.parameters(), lr=1.0)
-            self._scorer = FusedTrainer(self._model, optimizer, loss=CrossEntropy(), seed=0, plan=self._plan)
         found = self._scorer.evaluate(np.asarray(x_NF.numpy(), self._scorer.dtype), labels_N.numpy(), with_logits=True)
         assert found.logits_NC is not None
         return Scores(

@@ -82,9 +82,6 @@ def prepare(settings: TrainSettings, folder: Path) -> Prepared:
         callbacks: list[Callback] = [construct(c) for c in settings.callbacks.values() if c is not None]
     schedule = build_schedule(settings.scheduler)
     engine = choose_engine(settings, network, schedule, callbacks)
-    # The fused engine has traced its network already.
-    if engine.reason is not None and find_model(settings.model.name).info.is_fx_traceable and not is_traceable(network):
-        raise CommandError(f"model {settings.model.name!r} is registered as fx-traceable, but torch.fx cannot trace it")
     task = JetClassifier(
         network,
         engine,
@@ -110,20 +107,18 @@ def prepare(settings: TrainSettings, folder: Path) -> Prepared:
 def rehearse(settings: TrainSettings, known: set[str] | None = None) -> None:
     """Prepare a run and throw it away, to find what is wrong with it. Raises what `prepare` does.
 
-    `known` remembers, from one job of a sweep to the next, what could be prepared: jobs that differ in numbers alone
-    which the settings have checked are not prepared again.
+    `known` remembers, from one job of a sweep to the next, what could be prepared: a job that differs in numbers alone
+    which the settings have checked is not prepared again.
     """
-    numbers = {
-        "seed": 0,
-        "optimizer": settings.optimizer.model_copy(update={"lr": 1.0, "weight_decay": 0.0}),
-        "dataset": settings.dataset.model_copy(update={"batch_size": 2}),
-        "trainer": settings.trainer.model_copy(update={"max_epochs": 1}),
-    }
-    kind = repr(settings.model_copy(update=numbers))
+    alike: dict[str, Any] = {"seed": 0, "dataset": settings.dataset.model_copy(update={"batch_size": 2})}
+    if settings.scheduler.target is None:  # a schedule may go wrong at some learning rate, or in a later epoch
+        alike["optimizer"] = settings.optimizer.model_copy(update={"lr": 1.0, "weight_decay": 0.0})
+        alike["trainer"] = settings.trainer.model_copy(update={"max_epochs": 1})
+    kind = repr(settings.model_copy(update=alike))
     if known is None or kind not in known:
         prepare(settings, Path())
-        if known is not None:
-            known.add(kind)
+    if known is not None:
+        known.add(kind)
 
 
 def jets_of(settings: DatasetSettings) -> PreparedJets:
@@ -188,6 +183,8 @@ def choose_engine(
             if settings.engine.name == "fused":
                 raise CommandError(f"engine=fused cannot act: {error}. Take engine=auto or engine=torch") from error
             reason = str(error)
+    if find_model(settings.model.name).info.is_fx_traceable and not is_traceable(network):  # as for a plan it must be
+        raise CommandError(f"model {settings.model.name!r} is registered as fx-traceable, but torch.fx cannot trace it")
     return TorchEngine(network, loss=loss, seed=settings.seed, reason=reason)
 
 
