@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from torch import nn
 
 from jsc.cli.command import CONFIG_FOLDER, check, job_variants
 from jsc.cli.construction import construct
 from jsc.cli.settings import TrainSettings, flat
+from jsc.fit.engine import TorchEngine
 from jsc.models import build_model, find_model
-from jsc.run.assembly import build_schedule, build_trainer, choose_engine
+from jsc.run.assembly import build_schedule, build_trainer, choose_engine, prepare
 from tests.conftest import settings_of
 
 FILES = sorted(CONFIG_FOLDER.rglob("*.yaml"))
@@ -57,7 +59,7 @@ def test_schedulers_build(choice: str) -> None:
 @pytest.mark.parametrize("choice", [c for c in choices("trainer") if c != "gpu"])
 def test_trainers_build(choice: str, tmp_path: Path) -> None:
     settings = settings_of(f"trainer={choice}", "trainer.max_epochs=3")
-    trainer = build_trainer(settings, uses_torch=True, folder=tmp_path, callbacks=[])
+    trainer = build_trainer(settings, TorchEngine(nn.Linear(16, 5)), tmp_path, [])
     assert trainer.max_epochs == 3
     assert (trainer.world_size == 2) == (choice == "ddp")
 
@@ -65,7 +67,7 @@ def test_trainers_build(choice: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("choice", choices("callbacks"))
 def test_callbacks_are_built_and_told_what_the_file_says(choice: str, tmp_path: Path) -> None:
     settings = settings_of(f"callbacks={choice}")
-    trainer = build_trainer(settings, uses_torch=True, folder=tmp_path, callbacks=[])
+    trainer = prepare(settings, tmp_path).trainer
     built = {f"{type(c).__module__}.{type(c).__qualname__}": c for c in trainer.callbacks}  # type: ignore[attr-defined]
     for section in filter(None, settings.callbacks.values()):
         callback = built[whole_name(section.target)]
@@ -76,7 +78,7 @@ def test_callbacks_are_built_and_told_what_the_file_says(choice: str, tmp_path: 
 @pytest.mark.parametrize("choice", choices("logger"))
 def test_loggers_are_built_and_write_into_the_runs_folder(choice: str, tmp_path: Path) -> None:
     settings = settings_of(f"logger={choice}")
-    trainer = build_trainer(settings, uses_torch=True, folder=tmp_path, callbacks=[])
+    trainer = prepare(settings, tmp_path).trainer
     assert [whole_name(section.target) for section in settings.logger.values() if section] == [
         f"{type(logger).__module__}.{type(logger).__qualname__}" for logger in trainer.loggers
     ]
@@ -108,14 +110,15 @@ def whole_name(target: str) -> str:
 )
 def test_the_engine_is_chosen_and_said(override: str, engine: str, reason: str | None) -> None:
     network = build_model("jsc-tiny", num_features=16, num_classes=5)
-    plan, why_torch = choose_engine(settings_of(*override.split()), network)
-    assert ("torch" if plan is None else "fused", why_torch) == (engine, reason)
+    settings = settings_of(*override.split())
+    chosen = choose_engine(settings, network, build_schedule(settings.scheduler), [])
+    assert (chosen.name, chosen.reason) == (engine, reason)
 
 
 def test_an_engine_that_cannot_act_is_an_error() -> None:
     network = build_model("jsc-tiny", num_features=16, num_classes=5)
     with pytest.raises(ValueError, match=r"engine=fused cannot act: trainer\.devices=2 is the torch engine's"):
-        choose_engine(settings_of("engine=fused", "trainer.devices=2"), network)
+        choose_engine(settings_of("engine=fused", "trainer.devices=2"), network, None, [])
 
 
 VARIED = {

@@ -19,7 +19,7 @@ from jsc.datasets.prepared import PreparedJets, Split
 from jsc.engine.memory import aligned_zeros
 
 Batch = tuple[Tensor, Tensor]
-"""(x_BF, y_B): standardised features in the run's precision, and int64 class indices."""
+"""(x_BF, y_B): standardised features in the run's precision, and int8 class indices."""
 
 
 class TrainBatches:
@@ -42,7 +42,7 @@ class TrainBatches:
         self._resumed: dict[str, int] = {}
 
     def __len__(self) -> int:
-        """Optimizer steps an epoch."""
+        """Batches an epoch."""
         return self._num_batches
 
     def rows_N(self) -> Tensor:  # noqa: N802  # bears its shape
@@ -72,36 +72,39 @@ class TrainBatches:
         self._resumed = state
 
 
-class Stretch:
-    """The rest of an epoch, for an engine that takes many optimizer steps at once and says how many it took.
+class RestOfEpoch:
+    """The jets of an epoch that are still to come, for an engine that takes a chunk of many batches at once.
 
-    `x_NF` and `labels_N` (int8) are the whole split, `rows_N` (int64) the epoch's rows in order. It is no dataclass:
-    Lightning would walk through its fields to convert each tensor.
+    `x_NF` and `labels_N` (int8) are the whole split. It is no dataclass: Lightning would walk through its fields to
+    convert each tensor.
     """
 
-    def __init__(self, loader: "TrainStretches", rows_N: Tensor) -> None:
-        self.loader = loader
+    def __init__(self, loader: TrainBatches, rows_N: Tensor) -> None:
+        self._loader = loader
+        self._rows_N: npt.NDArray[np.int64] = rows_N.numpy()
+        self.batch_size = loader.batch_size
         self.x_NF: npt.NDArray[Any] = loader.x_NF.numpy()
         self.labels_N: npt.NDArray[np.int8] = loader.y_N.numpy()
-        self.rows_N: npt.NDArray[np.int64] = rows_N.numpy()
 
-    def rows(self, num_steps: int) -> npt.NDArray[np.int64]:
-        """Rows of the next `num_steps` batches."""
-        size = self.loader.batch_size
-        return self.rows_N[self.loader.position * size : (self.loader.position + num_steps) * size]
+    @property
+    def position(self) -> int:
+        """Batches of this epoch that were taken."""
+        return self._loader.position
 
-    def advance(self, num_steps: int) -> None:
-        """Record that the next `num_steps` batches were taken."""
-        self.loader.position += num_steps
+    def take(self, num_batches: int) -> npt.NDArray[np.int64]:
+        """The rows of the next so many batches, int64, which count as taken from now on."""
+        start = self.position * self.batch_size
+        self._loader.position += num_batches
+        return self._rows_N[start : self.position * self.batch_size]
 
 
-class TrainStretches(TrainBatches):
-    """One epoch as Stretches; its length is still counted in optimizer steps."""
+class TrainChunks(TrainBatches):
+    """One epoch as the RestOfEpoch, again and again until all of it was taken."""
 
-    def _items(self, rows_N: Tensor) -> Iterator[Stretch]:
-        stretch = Stretch(self, rows_N)
+    def _items(self, rows_N: Tensor) -> Iterator[RestOfEpoch]:
+        rest = RestOfEpoch(self, rows_N)
         while self.position < self._num_batches:
-            yield stretch
+            yield rest
 
 
 class EvalBatches:
@@ -122,33 +125,32 @@ class EvalBatches:
 
 
 class JetDataModule(pl.LightningDataModule):
-    """Train, validation and test batches of one data set; `in_stretches`, for an engine of many steps a call."""
+    """Training and validation batches of one data set; with `in_chunks`, for an engine of many batches a call."""
 
     EVAL_BATCH_SIZE = 8192
-    EVAL_STRETCH_SIZE = 1 << 20  # such an engine cuts them itself; a signal waits for one
 
-    def __init__(self, jets: PreparedJets, *, batch_size: int, seed: int, in_stretches: bool = False) -> None:
+    def __init__(self, jets: PreparedJets, *, batch_size: int, seed: int, in_chunks: bool) -> None:
         super().__init__()
-        self.in_stretches = in_stretches
         self.jets = jets
         self.batch_size = batch_size
         self.seed = seed
+        self.in_chunks = in_chunks
 
     def tensors(self, split: Split) -> Batch:
-        """A whole split on the trainer's device, in its precision; int8 classes if in stretches, else int64."""
+        """A whole split on the trainer's device, in its precision; int8 classes where they go in chunks, else int64."""
         rows = self.jets.rows_of(split)
         trainer = self._trainer()
         precision = np.float64 if str(trainer.precision).startswith("64") else np.float32
         # A copy that begins at a cache line, as every jet of sixteen float32 features then does.
         x_NF = aligned_zeros(self.jets.x_NF[rows].shape, precision)
         x_NF[...] = self.jets.x_NF[rows]
-        labels_N = torch.from_numpy(self.jets.labels_N[rows])
         device = trainer.strategy.root_device
-        return torch.from_numpy(x_NF).to(device), labels_N if self.in_stretches else labels_N.to(device, torch.int64)
+        labels_N = torch.from_numpy(self.jets.labels_N[rows])
+        return torch.from_numpy(x_NF).to(device), labels_N.to(device, torch.int8 if self.in_chunks else torch.int64)
 
     def train_dataloader(self) -> TrainBatches:
         trainer = self._trainer()
-        return (TrainStretches if self.in_stretches else TrainBatches)(
+        return (TrainChunks if self.in_chunks else TrainBatches)(
             *self.tensors("train"),
             batch_size=self.batch_size,
             seed=self.seed,
@@ -157,16 +159,10 @@ class JetDataModule(pl.LightningDataModule):
         )
 
     def val_dataloader(self) -> EvalBatches:
-        return self._eval_batches("val")
-
-    def test_dataloader(self) -> EvalBatches:
-        return self._eval_batches("test")
-
-    def _eval_batches(self, split: Split) -> EvalBatches:
         trainer = self._trainer()
         return EvalBatches(
-            *self.tensors(split),
-            batch_size=self.EVAL_STRETCH_SIZE if self.in_stretches else self.EVAL_BATCH_SIZE,
+            *self.tensors("val"),
+            batch_size=self.EVAL_BATCH_SIZE,
             rank=trainer.global_rank,
             world_size=trainer.world_size,
         )

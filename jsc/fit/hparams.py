@@ -5,30 +5,32 @@ any one run of those it is shown, and begins with its metrics and with five sett
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
+from torch.utils.tensorboard.summary import hparams
 
 from jsc.cli.settings import TrainSettings, is_shown, values_where
 
 METRICS = ("val_loss_epoch", "val_acc_epoch", "test_acc_epoch", "jets_per_second")
 
-Scalar = str | int | float | bool
+Scalar = str | int | float
 
 _NUM_SHOWN = 5
 _USUAL = (
     "optimizer.lr", "dataset.batch_size", "trainer.max_epochs", "model.name", "seed",
     "optimizer.name", "optimizer.weight_decay", "scheduler.name", "dataset.name",
 )  # fmt: skip
-_FIELDS = {str: "string_value", bool: "bool_value", int: "number_value", float: "number_value"}
 
 
 def hyper_parameters(settings: TrainSettings) -> dict[str, Scalar]:
-    """Scalars by their dotted keys. None is left out: it would turn a column of numbers into one of words."""
-    values = values_where(is_shown, settings)
-    return {key: value for key, value in sorted(values.items()) if isinstance(value, Scalar)}
+    """Scalars by their dotted keys, `true` and `false` as words.
+
+    None is left out: it would turn a column of numbers into one of words.
+    """
+    scalars = {key: value for key, value in values_where(is_shown, settings).items() if isinstance(value, Scalar)}
+    return {key: str(value).lower() if isinstance(value, bool) else value for key, value in sorted(scalars.items())}
 
 
 def columns_of(values: Mapping[str, Scalar], varied: Sequence[str]) -> list[str]:
@@ -42,32 +44,31 @@ def columns_of(values: Mapping[str, Scalar], varied: Sequence[str]) -> list[str]
 
 def register_run(logger: Logger, values: Mapping[str, Scalar], varied: Sequence[str]) -> None:
     """Announce a run to the HParams page, at its start; loggers other than TensorBoard's have none."""
-    columns = [
-        api_pb2.HParamInfo(name=name, type=_type_of(values[name]), differs=i < _NUM_SHOWN)
-        for i, name in enumerate(columns_of(values, varied))
-    ]
-    metrics = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in METRICS]
-    start = plugin_data_pb2.SessionStartInfo()
-    for key, value in values.items():
-        setattr(start.hparams[key], _FIELDS[type(value)], value)
-    _write(logger, metadata.EXPERIMENT_TAG, experiment=api_pb2.Experiment(hparam_infos=columns, metric_infos=metrics))
-    _write(logger, metadata.SESSION_START_INFO_TAG, session_start_info=start)
+    _, start, _ = hparams(dict(values), {})  # type: ignore[no-untyped-call]  # torch's comes without types
+    _write(logger, _experiment(values, columns_of(values, varied)))
+    _write(logger, start)
 
 
 def register_end(logger: Logger) -> None:
     """Tell the page that a run ended well; it cannot take that back, so no other end is told."""
-    end = plugin_data_pb2.SessionEndInfo(status=api_pb2.STATUS_SUCCESS)
-    _write(logger, metadata.SESSION_END_INFO_TAG, session_end_info=end)
+    _, _, end = hparams({}, {})  # type: ignore[no-untyped-call]
+    _write(logger, end)
 
 
-def _type_of(value: Scalar) -> Any:
-    if isinstance(value, str):
-        return api_pb2.DATA_TYPE_STRING
-    return api_pb2.DATA_TYPE_BOOL if isinstance(value, bool) else api_pb2.DATA_TYPE_FLOAT64
-
-
-def _write(logger: Logger, tag: str, **data: Any) -> None:
+def _write(logger: Logger, summary: Summary) -> None:
     if isinstance(logger, TensorBoardLogger):
-        about = metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(**data))
-        summary = Summary(value=[Summary.Value(tag=tag, metadata=about, tensor=metadata.NULL_TENSOR)])
-        logger.experiment._get_file_writer().add_summary(summary)
+        logger.experiment.file_writer.add_summary(summary)
+
+
+def _experiment(values: Mapping[str, Scalar], columns: Sequence[str]) -> Summary:
+    """The page's columns; the builders of torch and TensorBoard mark none as differing."""
+    kinds = {name: "STRING" if isinstance(values[name], str) else "FLOAT64" for name in columns}
+    experiment = api_pb2.Experiment(
+        hparam_infos=[
+            api_pb2.HParamInfo(name=name, type=api_pb2.DataType.Value(f"DATA_TYPE_{kind}"), differs=i < _NUM_SHOWN)
+            for i, (name, kind) in enumerate(kinds.items())
+        ],
+        metric_infos=[api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in METRICS],
+    )
+    about = metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(experiment=experiment))
+    return Summary(value=[Summary.Value(tag=metadata.EXPERIMENT_TAG, metadata=about, tensor=metadata.NULL_TENSOR)])

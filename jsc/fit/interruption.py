@@ -21,6 +21,7 @@ class StopOnSignal(Checkpoint):
     It is a Checkpoint because Lightning calls those at an epoch's very end; it goes behind the EpochRecorder.
     """
 
+    takes_chunks = True
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self, checkpoint: Path) -> None:
@@ -38,9 +39,13 @@ class StopOnSignal(Checkpoint):
             raise KeyboardInterrupt
         self.received = number
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        # After an epoch's last batch its validation and records come first, or a resumed run would go without them.
-        if self.received is not None and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        # After an epoch's last batch its validation and records come first, or a resumed run would go without them;
+        # and gradients that wait for further batches are not in a checkpoint.
+        is_last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        if self.received is not None and not is_last and (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
             self._stop(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -20,6 +20,8 @@ SECONDS_BETWEEN_LINES = 10.0  # where there is no terminal to draw on
 class FitProgress(Callback):
     """A bar on a terminal; elsewhere a line now and then."""
 
+    takes_chunks = True
+
     def __init__(self) -> None:
         self._bar: Progress | None = None
         self._last_line = 0.0

@@ -1,16 +1,13 @@
-"""What is trained: a network, its loss and scores, its optimizer and schedule, as Lightning's module.
+"""What is trained: a network, its engine, its optimizer and schedule, as Lightning's module.
 
-Shapes: B jets of a batch, F features, C classes.
+Shapes: B jets of a batch, N jets, S optimizer steps, F features, C classes.
 """
 
-import inspect
 import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import ParallelStrategy, Strategy
@@ -18,9 +15,9 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from jsc.datasets.datamodule import Batch, JetDataModule, Stretch
-from jsc.engine import CrossEntropy, Evaluation, FusedTrainer, Plan, count_dropout, set_dropout_step
-from jsc.fit.fused_loop import FusedSteps
+from jsc.datasets.datamodule import Batch, RestOfEpoch
+from jsc.fit.engine import Engine, Steps
+from jsc.fit.generators import GeneratorStates, restore_generators, states_of_all
 from jsc.fit.schedule import Schedule
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
@@ -38,10 +35,11 @@ class SplitScores:
         self.num_correct: Tensor | int = 0
         self.num_jets = 0
 
-    def update(self, loss_sum: Tensor | float, num_correct: Tensor | int, num_jets: int) -> None:
-        """Add jets: the sum of their losses, and how many of them were called right."""
-        self.loss_sum = self.loss_sum + (loss_sum.double() if isinstance(loss_sum, Tensor) else loss_sum)
-        self.num_correct = self.num_correct + num_correct
+    def update(self, loss_sums_K: Tensor, num_correct_K: Tensor, num_jets: int) -> None:
+        """Add jets, in K parts: the sum of their losses (float64 [K]), and how many were predicted correctly ([K])."""
+        # One by one, so that the last digits do not depend on how the parts came.
+        self.loss_sum = torch.cat([torch.zeros_like(loss_sums_K[:1]) + self.loss_sum, loss_sums_K]).cumsum(0)[-1]
+        self.num_correct = self.num_correct + num_correct_K.sum()
         self.num_jets += num_jets
 
     def compute(self, strategy: Strategy) -> tuple[float, float]:
@@ -53,51 +51,34 @@ class SplitScores:
         return (loss_sum / num_jets, num_correct / num_jets) if num_jets else (math.nan, math.nan)
 
 
-# Set at every hook, by Lightning, or every stretch; torch would look for parameters in them.
-_PLAIN = frozenset(("_current_fx_name", "learning_rate", "num_jets_trained", "latest"))
-
-
 class JetClassifier(pl.LightningModule):
-    """Trains `model` by cross-entropy: with the fused engine, given its `plan` of the model, or with torch autograd.
+    """Trains `model` with an engine and shows its scores to callbacks and loggers.
 
-    `loss` shapes training alone: validation and test losses are plain mean cross-entropies, so that they compare
-    between runs. `seed` draws dropout. `hyper_parameters`, plain values, travel in every checkpoint.
+    The engine's loss shapes training alone: validation losses are plain mean cross-entropies, so that they compare
+    between runs. `hyper_parameters`, plain values, travel in every checkpoint, and so do the generators' states.
     """
 
     def __init__(
         self,
         model: nn.Module,
+        engine: Engine,
         *,
         make_optimizer: MakeOptimizer,
         schedule: Schedule | None = None,
-        loss: CrossEntropy = CrossEntropy(),  # noqa: B008  # immutable
-        plan: Plan | None = None,
-        seed: int = 0,
         hyper_parameters: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        count_dropout(model, seed=seed)
         self.model = model
+        self.engine = engine
         self.make_optimizer = make_optimizer
         self.schedule = schedule
-        self.loss = loss
-        self.seed = seed
         self.save_hyperparameters(dict(hyper_parameters or {}), logger=False)
-        self.train_scores, self.val_scores, self.test_scores = SplitScores(), SplitScores(), SplitScores()
-        self.test_logits: list[Tensor] = []
+        self.automatic_optimization = not engine.takes_chunks
+        self.train_scores, self.val_scores = SplitScores(), SplitScores()
         self.latest: dict[str, float] = {}  # the last train_loss, val_acc, ... in full precision
         self.learning_rate = 0.0  # of the last optimizer step
         self.num_jets_trained = 0  # by this process
-        self.plan = plan
-        self.automatic_optimization = plan is None
-        self.fused: FusedSteps | None = None
-        self.scorer: FusedTrainer | None = None
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in _PLAIN:
-            object.__setattr__(self, name, value)
-        else:
-            super().__setattr__(name, value)
+        self._stored_generators: list[GeneratorStates] = []  # of the checkpoint that the fit goes on from, by rank
 
     def forward(self, x_BF: Tensor) -> Tensor:
         """Logits [B, C]."""
@@ -105,69 +86,40 @@ class JetClassifier(pl.LightningModule):
         return logits_BC
 
     def on_train_start(self) -> None:
-        if self.plan is not None:
-            self.fused = FusedSteps(
-                self.model, self.plan, self.trainer, loss=self.loss, schedule=self.schedule, seed=self.seed
-            )
+        self.engine.start_fit(self.trainer)
+        if self.trainer.global_rank < len(self._stored_generators):
+            restore_generators(self._stored_generators[self.trainer.global_rank], self.trainer.strategy.root_device)
 
-    def _on_before_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
-        return batch if self._is_in_place() else super()._on_before_batch_transfer(batch, dataloader_idx)
-
-    def _apply_batch_transfer_handler(
-        self, batch: Any, device: torch.device | None = None, dataloader_idx: int = 0
-    ) -> Any:
-        return batch if self._is_in_place() else super()._apply_batch_transfer_handler(batch, device, dataloader_idx)
-
-    def _is_in_place(self) -> bool:
-        """Whether batches lie on the device: Lightning looks for the hooks that move them at every batch."""
-        return isinstance(getattr(self._trainer, "datamodule", None), JetDataModule)
-
-    def training_step(self, batch: Batch | Stretch, batch_idx: int) -> Tensor | None:
-        if isinstance(batch, Stretch):
-            self._take_stretch(batch)
-            return None
-        x_BF, y_B = batch
-        step = self.trainer.global_step
-        set_dropout_step(self.model, step)
-        logits_BC = self(x_BF)
-        loss = self.loss(logits_BC, y_B)
-        num_correct = (logits_BC.detach().argmax(1) == y_B).sum()
-        self.train_scores.update(loss.detach() * len(y_B), num_correct, len(y_B))
-        self.num_jets_trained += len(y_B)
-        self.learning_rate = float(self.trainer.optimizers[0].param_groups[0]["lr"])
-        if (step + 1) % self.log_every_n_steps == 0:
-            self._log_steps((step,), (loss.item(),), (num_correct.item() / len(y_B),), (self.learning_rate,))
+    def training_step(self, batch: Batch | RestOfEpoch, batch_idx: int) -> Tensor | None:
+        first_step = self.trainer.global_step
+        steps, loss = self.engine.train(self.trainer, batch, batch_idx)
+        if steps is not None:
+            self._record(steps, first_step)
         return loss
 
-    def _take_stretch(self, stretch: Stretch) -> None:
-        assert self.fused is not None
-        first_step = self.trainer.global_step
-        taken = self.fused.take(stretch)
-        # Added one by one, so that the sum's last digits do not depend on how the epoch fell into stretches.
-        sums_S = taken.losses_S * taken.sizes_S
-        sums_S[0] += float(self.train_scores.loss_sum)
-        self.train_scores.loss_sum = float(sums_S.cumsum()[-1])
-        num_jets = int(taken.sizes_S.sum())
-        self.train_scores.update(0.0, int(taken.num_correct_S.sum()), num_jets)
+    def _record(self, steps: Steps, first_step: int) -> None:
+        num_jets = int(steps.num_jets_S.sum())
+        self.train_scores.update(steps.loss_sums_S, steps.num_correct_S, num_jets)
         self.num_jets_trained += num_jets
-        self.learning_rate = float(taken.rates_S[-1])
-        every = self.log_every_n_steps
-        logged = range(every - 1 - first_step % every, len(taken.losses_S), every)
-        columns = taken.losses_S, taken.num_correct_S / taken.sizes_S, taken.rates_S
-        self._log_steps([first_step + s for s in logged], *(c[logged.start :: every].tolist() for c in columns))
+        self.learning_rate = float(steps.rates_S[-1])
+        every = int(self.trainer.log_every_n_steps)  # type: ignore[attr-defined]  # set in Trainer.__init__
+        logged = slice(every - 1 - first_step % every, None, every)
+        points = range(first_step, first_step + len(steps.rates_S))[logged]
+        if points:
+            sizes_S = steps.num_jets_S[logged]
+            columns = {
+                "train_loss_step": steps.loss_sums_S[logged].cpu().numpy() / sizes_S,
+                "train_acc_step": steps.num_correct_S[logged].cpu().numpy() / sizes_S,
+                "lr": steps.rates_S[logged],
+            }
+            self._log_points({name: column.tolist() for name, column in columns.items()}, points)
 
-    @property
-    def log_every_n_steps(self) -> int:
-        """Optimizer steps between two points of the loggers."""
-        return int(self.trainer.log_every_n_steps)  # type: ignore[attr-defined]  # set in Trainer.__init__
-
-    def _log_steps(
-        self, steps: Sequence[int], losses: Sequence[float], accuracies: Sequence[float], rates: Sequence[float]
-    ) -> None:
-        """Send optimizer steps' values to the loggers, each at its own place on the x-axis."""
-        columns = {"train_loss_step": losses, "train_acc_step": accuracies, "lr": rates}
+    def _log_points(self, columns: Mapping[str, Sequence[float]], steps: Sequence[int]) -> None:
+        """Send values of optimizer steps to the loggers, each at its own place on the x-axis."""
         for logger in self.loggers:
-            if hasattr(logger, "log_points"):  # jsc.fit.event_file, which loads TensorBoard and so is not imported here
+            if hasattr(
+                logger, "log_points"
+            ):  # jsc.fit.tensorboard, which loads TensorBoard and so is not imported here
                 logger.log_points(columns, steps)
             else:
                 for step, *values in zip(steps, *columns.values(), strict=True):
@@ -182,48 +134,13 @@ class JetClassifier(pl.LightningModule):
             assert self.schedule.monitor is not None, "ReduceLROnPlateau needs a monitor"
             scheduler.step(self.trainer.callback_metrics[self.schedule.monitor])
 
-    def on_validation_model_zero_grad(self) -> None:
-        if self.plan is None:  # the fused engine's gradients are not the parameters'
-            super().on_validation_model_zero_grad()
-
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._score(batch, self.val_scores, with_logits=False)
+        scores = self.engine.score(*batch)
+        self.val_scores.update(scores.loss_sum, scores.num_correct, len(batch[1]))
 
     def on_validation_epoch_end(self) -> None:
         scores = self._end_split(self.val_scores, "val")
         self._announce({f"{name}_epoch": value for name, value in scores.items()}, to_loggers=True)
-
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        logits_BC = self._score(batch, self.test_scores, with_logits=True)
-        assert logits_BC is not None
-        self.test_logits.append(logits_BC)
-
-    def on_test_start(self) -> None:
-        self.test_logits.clear()
-
-    def on_test_epoch_end(self) -> None:
-        scores = self._end_split(self.test_scores, "test")
-        self._announce({f"{name}_epoch": value for name, value in scores.items()}, to_loggers=True)
-
-    def _score(self, batch: Batch, scores: SplitScores, *, with_logits: bool) -> Tensor | None:
-        x_BF, y_B = batch
-        if self.plan is not None:
-            evaluation = self.evaluate_fused(x_BF.numpy(), y_B.numpy(), with_logits=with_logits)
-            scores.update(evaluation.loss_sum, evaluation.num_correct, len(y_B))
-            return None if evaluation.logits_NC is None else torch.from_numpy(evaluation.logits_NC)
-        logits_BC: Tensor = self(x_BF)
-        loss = nn.functional.cross_entropy(logits_BC, y_B.long(), reduction="sum")
-        scores.update(loss, (logits_BC.argmax(1) == y_B).sum(), len(y_B))
-        return logits_BC
-
-    def evaluate_fused(
-        self, x_NF: npt.NDArray[Any], labels_N: npt.NDArray[np.integer[Any]], *, with_logits: bool
-    ) -> Evaluation:
-        """Score jets, of any precision, with the fused engine, be it in a fit or after it."""
-        if self.scorer is None:
-            optimizer = self.make_optimizer(self.model.parameters())
-            self.scorer = FusedTrainer(self.model, optimizer, loss=CrossEntropy(), seed=self.seed, plan=self.plan)
-        return self.scorer.evaluate(np.asarray(x_NF, self.scorer.dtype), labels_N, with_logits=with_logits)
 
     def _end_split(self, scores: SplitScores, split: str) -> dict[str, float]:
         """An epoch's scores of a split, for the record."""
@@ -247,7 +164,7 @@ class JetClassifier(pl.LightningModule):
         if self.schedule is None:
             return optimizer
         scheduler = self.schedule.start(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
-        if not self.automatic_optimization:  # FusedSteps steps it
+        if not self.automatic_optimization:  # the engine steps it
             return [optimizer], [scheduler]
         return {
             "optimizer": optimizer,
@@ -262,15 +179,14 @@ class JetClassifier(pl.LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Sums over the epoch so far, so that a run resumed within an epoch reports the whole of it."""
+        """Sums over the epoch so far, and the generators' states, so that a run resumed here ends as if it had not."""
         scores = self.train_scores
         checkpoint["train_scores"] = [float(scores.loss_sum), int(scores.num_correct), scores.num_jets]
+        checkpoint["generators"] = states_of_all(self.trainer.strategy.root_device)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._stored_generators = checkpoint.get("generators", [])
         if "train_scores" in checkpoint:
-            self.train_scores.reset()
-            self.train_scores.update(*checkpoint["train_scores"])
-
-
-for _step in (JetClassifier.training_step, JetClassifier.validation_step, JetClassifier.test_step):
-    setattr(_step, "__signature__", inspect.signature(_step))  # noqa: B010  # Lightning asks for it at every batch
+            loss_sum, num_correct, num_jets = checkpoint["train_scores"]
+            self.train_scores.loss_sum, self.train_scores.num_correct = loss_sum, num_correct
+            self.train_scores.num_jets = num_jets

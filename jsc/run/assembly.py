@@ -1,17 +1,19 @@
-"""From settings to the objects of a run."""
+"""From settings to the objects of a run, built once: what cannot be built is said before there is a folder."""
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cache, partial
-from importlib.metadata import entry_points
+import time
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import hydra.utils
 import pytorch_lightning as pl
 import torch
-from lightning_fabric.utilities import registry
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator
 from pytorch_lightning.callbacks import Callback
@@ -29,18 +31,94 @@ from jsc.cli.settings import (
     TrainSettings,
 )
 from jsc.datasets import PreparedJets, load_jets
-from jsc.engine import CannotLower, CrossEntropy, Plan, lower, lower_optimizer
+from jsc.engine import CannotLower, CrossEntropy, lower, lower_optimizer
 from jsc.errors import CommandError
 from jsc.fit.checkpoint import AtomicCheckpointIO, LastCheckpoint
-from jsc.fit.fused_loop import FusedValidation, Unprofiled
+from jsc.fit.engine import Engine, FusedEngine, TorchEngine, why_each_batch
+from jsc.fit.generators import GeneratorStates, generator_states
+from jsc.fit.interruption import StopOnSignal
 from jsc.fit.lightning_noise import quieten_lightning
+from jsc.fit.recorder import EpochRecorder
 from jsc.fit.schedule import Schedule
 from jsc.fit.task import JetClassifier
 from jsc.models import build_model, find_model, is_traceable
 from jsc.models.plugins import import_plugins
+from jsc.results import CHECKPOINT_FOLDER, LAST_CHECKPOINT
 
-# For every Trainer Lightning would read what each installed package has to offer, which takes as long as an epoch.
-registry.entry_points = cache(entry_points)  # type: ignore[attr-defined, assignment]
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that can begin, once: all is built and checked, and nothing is written yet.
+
+    `generators` are as they were when the weights had been drawn.
+    """
+
+    settings: TrainSettings
+    folder: Path
+    jets: PreparedJets
+    task: JetClassifier
+    trainer: pl.Trainer
+    generators: GeneratorStates
+    clock: float  # when its preparation began
+
+
+def prepare(settings: TrainSettings, folder: Path) -> Prepared:
+    """Build what a run needs that will write into `folder`; weights are drawn by the run's seed.
+
+    Raises CommandError, DatasetError or ValueError if that cannot be.
+    """
+    clock = time.perf_counter()
+    import_plugins(settings.plugins)
+    check_machine(settings.trainer)
+    check_monitors(settings)
+    pl.seed_everything(settings.seed, verbose=False)
+    jets = jets_of(settings.dataset)
+    check_class_weights(settings.loss.class_weights, jets)
+    network = build_network(settings.model, jets)
+    generators = generator_states()
+    if settings.trainer.precision == "64-true":
+        network.double()  # Lightning would do so only after it had read a checkpoint's weights into float32
+    with _lightnings_words():
+        callbacks: list[Callback] = [construct(c) for c in settings.callbacks.values() if c is not None]
+    schedule = build_schedule(settings.scheduler)
+    engine = choose_engine(settings, network, schedule, callbacks)
+    task = JetClassifier(
+        network,
+        engine,
+        make_optimizer=partial(build_optimizer, settings.optimizer),
+        schedule=schedule,
+        hyper_parameters={
+            "settings": settings.model_dump(by_alias=True),
+            "num_features": jets.num_features,
+            "num_classes": jets.num_classes,
+            "feature_names": list(jets.feature_names),
+            "class_names": list(jets.class_names),
+            "feature_mean": jets.mean_F.tolist(),
+            "feature_std": jets.std_F.tolist(),
+            "dataset_variant": jets.variant,
+            "dataset_sha256": jets.sha256,
+        },
+    )
+    with _lightnings_words():
+        trainer = build_trainer(settings, engine, folder, callbacks)
+    return Prepared(settings, folder, jets, task, trainer, generators, clock)
+
+
+def rehearse(settings: TrainSettings, known: set[str] | None = None) -> None:
+    """Prepare a run and throw it away, to find what is wrong with it. Raises what `prepare` does.
+
+    `known` remembers, from one job of a sweep to the next, what could be prepared: a job that differs in numbers alone
+    which the settings have checked is not prepared again.
+    """
+    alike: dict[str, Any] = {"seed": 0, "dataset": settings.dataset.model_copy(update={"batch_size": 2})}
+    if settings.scheduler.target is None:  # a schedule may go wrong at some learning rate, or in a later epoch
+        alike["optimizer"] = settings.optimizer.model_copy(update={"lr": 1.0, "weight_decay": 0.0})
+        alike["trainer"] = settings.trainer.model_copy(update={"max_epochs": 1})
+    kind = repr(settings.model_copy(update=alike))
+    if known is None or kind not in known:
+        prepare(settings, Path())
+    if known is not None:
+        known.add(kind)
 
 
 def jets_of(settings: DatasetSettings) -> PreparedJets:
@@ -55,18 +133,13 @@ _jets: dict[str, PreparedJets] = {}
 
 
 def build_network(settings: ModelSettings, jets: PreparedJets) -> nn.Module:
-    """A registered network with the data set's sizes. Raises ValueError if its options or its info are wrong."""
-    model = build_model(
+    """A registered network with the data set's sizes, its weights drawn from torch's global generator.
+
+    Raises ValueError if its options are wrong.
+    """
+    return build_model(
         settings.name, num_features=jets.num_features, num_classes=jets.num_classes, options=settings.options
     )
-    key = settings.model_dump_json() + repr((jets.num_features, jets.num_classes))
-    if key not in _checked_models and find_model(settings.name).info.is_fx_traceable and not is_traceable(model):
-        raise CommandError(f"model {settings.name!r} is registered as fx-traceable, but torch.fx cannot trace it")
-    _checked_models.add(key)
-    return model
-
-
-_checked_models: set[str] = set()  # that their registration tells the truth; once a process
 
 
 def build_optimizer(settings: OptimizerSettings, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
@@ -90,23 +163,33 @@ def build_schedule(settings: SchedulerSettings) -> Schedule | None:
     )
 
 
-def choose_engine(settings: TrainSettings, network: nn.Module) -> tuple[Plan, None] | tuple[None, str]:
-    """The fused engine's plan of the network, or why torch runs it.
+def choose_engine(
+    settings: TrainSettings, network: nn.Module, schedule: Schedule | None, callbacks: Sequence[Callback]
+) -> Engine:
+    """The fused engine where it can act, else torch's, after a trial of the optimizer and the schedule.
 
     Raises CommandError if the fused engine was asked for by name and cannot act.
     """
-    if settings.engine.name == "torch":
-        return None, "engine=torch"
-    try:
-        return fused_plan(settings, network), None
-    except CannotLower as error:
-        if settings.engine.name == "fused":
-            raise CommandError(f"engine=fused cannot act: {error}. Take engine=auto or engine=torch") from error
-        return None, str(error)
+    optimizer = build_optimizer(settings.optimizer, network.parameters())
+    changed = rehearse_schedule(settings, schedule, optimizer)
+    loss = CrossEntropy(settings.loss.label_smoothing, settings.loss.class_weights)
+    reason = "engine=torch"
+    if settings.engine.name != "torch":
+        try:
+            check_fused(settings, callbacks, changed)
+            lower_optimizer(optimizer)
+            return FusedEngine(network, lower(network), loss=loss, schedule=schedule, seed=settings.seed)
+        except CannotLower as error:
+            if settings.engine.name == "fused":
+                raise CommandError(f"engine=fused cannot act: {error}. Take engine=auto or engine=torch") from error
+            reason = str(error)
+    if find_model(settings.model.name).info.is_fx_traceable and not is_traceable(network):  # as for a plan it must be
+        raise CommandError(f"model {settings.model.name!r} is registered as fx-traceable, but torch.fx cannot trace it")
+    return TorchEngine(network, loss=loss, seed=settings.seed, reason=reason)
 
 
-def fused_plan(settings: TrainSettings, network: nn.Module) -> Plan:
-    """Raises CannotLower with what a run has that the fused engine does not do."""
+def check_fused(settings: TrainSettings, callbacks: Sequence[Callback], changed: Sequence[str]) -> None:
+    """Raises CannotLower with what a run has that the fused engine does not do, whatever its network."""
     trainer = settings.trainer
     needs_torch = {
         f"trainer.accelerator={trainer.accelerator}": trainer.accelerator == "gpu",
@@ -119,121 +202,31 @@ def fused_plan(settings: TrainSettings, network: nn.Module) -> Plan:
     for setting, is_needed in needs_torch.items():
         if is_needed:
             raise CannotLower(f"{setting} is the torch engine's")
-    plan = plan_of(settings.model, network)
-    optimizer = build_optimizer(settings.optimizer, network.parameters())
-    lower_optimizer(optimizer)
-    changed = changed_by(build_schedule(settings.scheduler), optimizer)
     if changed:
-        names = " and ".join(changed)
-        raise CannotLower(f"scheduler {settings.scheduler.name} changes {names} besides the learning rate")
-    return plan
+        raise CannotLower(
+            f"scheduler {settings.scheduler.name} changes {' and '.join(changed)} besides the learning rate"
+        )
+    why = why_each_batch(callbacks)
+    if why is not None:
+        raise CannotLower(why)
 
 
-def plan_of(settings: ModelSettings, network: nn.Module) -> Plan:
-    """What `lower` says, which a process asks once for all networks of the same settings and shapes."""
-    shapes = [(name, tensor.shape, tensor.dtype) for name, tensor in network.state_dict().items()]
-    key = settings.model_dump_json() + repr(shapes)
-    if key not in _plans:
-        _plans[key] = lower(network)
-    return _plans[key]
-
-
-_plans: dict[str, Plan] = {}
-
-
-def changed_by(schedule: Schedule | None, optimizer: torch.optim.Optimizer) -> list[str]:
-    """Options of an optimizer, besides its learning rate, that a schedule changes; found out by starting it."""
-    group = optimizer.param_groups[0]
-    before = {name: value for name, value in group.items() if name not in ("params", "lr")}
-    if schedule is not None:
-        schedule.start(optimizer, total_steps=100)
-    return [name for name, value in before.items() if group[name] != value]
-
-
-def build_task(settings: TrainSettings, jets: PreparedJets) -> tuple[JetClassifier, str | None]:
-    """The network with its optimizer and schedule; and why it is not the fused engine's, if it is not.
-
-    Weights are drawn from torch's global generator.
-    """
-    network = build_network(settings.model, jets)
-    if settings.trainer.precision == "64-true":
-        network.double()  # Lightning would do so only after it had read a checkpoint's weights into float32
-    plan, why_torch = choose_engine(settings, network)
-    task = JetClassifier(
-        network,
-        make_optimizer=partial(build_optimizer, settings.optimizer),
-        schedule=build_schedule(settings.scheduler),
-        loss=CrossEntropy(settings.loss.label_smoothing, settings.loss.class_weights),
-        plan=plan,
-        seed=settings.seed,
-        hyper_parameters={
-            "settings": settings.model_dump(by_alias=True),
-            "num_features": jets.num_features,
-            "num_classes": jets.num_classes,
-            "feature_names": list(jets.feature_names),
-            "class_names": list(jets.class_names),
-            "feature_mean": jets.mean_F.tolist(),
-            "feature_std": jets.std_F.tolist(),
-            "dataset_variant": jets.variant,
-            "dataset_sha256": jets.sha256,
-        },
-    )
-    return task, why_torch
-
-
-def build_trainer(
-    settings: TrainSettings, *, uses_torch: bool, folder: Path, callbacks: Sequence[Callback]
-) -> pl.Trainer:
-    """A Lightning trainer that writes into `folder`; `callbacks` come before the configured ones."""
+def build_trainer(settings: TrainSettings, engine: Engine, folder: Path, callbacks: Sequence[Callback]) -> pl.Trainer:
+    """A Lightning trainer that writes into `folder`; jsc's own callbacks come before the configured ones."""
     quieten_lightning()
     arguments = settings.trainer.model_dump(exclude={"num_threads"})
-    configured: list[Callback] = [construct(c) for c in settings.callbacks.values() if c is not None]
-    if settings.trainer.accelerator == "auto" and not uses_torch:
-        arguments["accelerator"] = "cpu"
-    trainer = pl.Trainer(
+    arguments["accelerator"] = engine.accelerator(settings.trainer.accelerator)
+    last_checkpoint = folder / CHECKPOINT_FOLDER / LAST_CHECKPOINT
+    return pl.Trainer(
         **arguments,
         default_root_dir=folder,
-        callbacks=[*callbacks, *configured],
+        callbacks=[EpochRecorder(folder), StopOnSignal(last_checkpoint), *callbacks],
         logger=[construct(section, save_dir=folder) for section in settings.logger.values() if section is not None],
-        plugins=[AtomicCheckpointIO(best_waits=any(isinstance(c, LastCheckpoint) for c in configured))],
-        profiler=None if uses_torch else Unprofiled(),
+        plugins=[AtomicCheckpointIO(best_waits=any(isinstance(c, LastCheckpoint) for c in callbacks))],
         enable_progress_bar=False,  # callbacks.progress draws ours
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
-    if not uses_torch:
-        FusedValidation.replace(trainer)
-    return trainer
-
-
-def rehearse(settings: TrainSettings) -> None:
-    """Build everything that a run needs, and throw it away: what cannot be built is said before a folder is made.
-
-    Raises CommandError, DatasetError or ValueError.
-    """
-    import_plugins(settings.plugins)
-    check_machine(settings.trainer)
-    check_monitors(settings)
-    rehearse_schedule(settings)
-    jets = jets_of(settings.dataset)
-    weights = settings.loss.class_weights
-    if weights is not None and len(weights) != jets.num_classes:
-        classes = ", ".join(jets.class_names)
-        raise CommandError(f"loss.class_weights={weights}: give {jets.num_classes} weights, one for each of {classes}")
-    task, _ = build_task(settings, jets)
-    task.make_optimizer(task.model.parameters())
-    try:
-        key = repr((settings.trainer, settings.callbacks, settings.logger, task.automatic_optimization))
-        if key not in _built_trainers:  # of a thousand jobs most have the same
-            build_trainer(settings, uses_torch=task.automatic_optimization, folder=Path(), callbacks=[])
-            _built_trainers.add(key)
-    except CommandError:
-        raise
-    except (TypeError, ValueError, MisconfigurationException) as error:
-        raise CommandError(f"trainer, callbacks or logger: {error}") from error
-
-
-_built_trainers: set[str] = set()
 
 
 def check_machine(trainer: TrainerSettings) -> None:
@@ -246,6 +239,15 @@ def check_machine(trainer: TrainerSettings) -> None:
         raise CommandError(
             f"trainer.devices={trainer.devices}: trainer.strategy={trainer.strategy} cannot start several processes; "
             f"give trainer=ddp trainer.devices={trainer.devices}"
+        )
+
+
+def check_class_weights(weights: Sequence[float] | None, jets: PreparedJets) -> None:
+    """Raises CommandError unless there is one for each class."""
+    if weights is not None and len(weights) != jets.num_classes:
+        classes = ", ".join(jets.class_names)
+        raise CommandError(
+            f"loss.class_weights={list(weights)}: give {jets.num_classes} weights, one for each of {classes}"
         )
 
 
@@ -266,31 +268,47 @@ def check_monitors(settings: TrainSettings) -> None:
             raise CommandError(f"{key}={monitor}: nothing of that name is logged. {nearest(monitor, LOGGED)}")
 
 
-def rehearse_schedule(settings: TrainSettings) -> None:
-    """Raises CommandError with the scheduler's own words, or if the learning rate becomes negative or no number."""
-    schedule = build_schedule(settings.scheduler)
+def rehearse_schedule(
+    settings: TrainSettings, schedule: Schedule | None, optimizer: torch.optim.Optimizer
+) -> list[str]:
+    """The options of an optimizer, besides its learning rate, that a schedule changes, found out by running it.
+
+    The optimizer is used up. Raises CommandError with the scheduler's own words, or if the learning rate becomes
+    negative or no number.
+    """
     if schedule is None:
-        return
-    optimizer = build_optimizer(settings.optimizer, [nn.Parameter(torch.zeros(1))])
-    optimizer._opt_called = True  # type: ignore[attr-defined]  # schedulers warn unless step() was called
+        return []
+    group = optimizer.param_groups[0]
+    before = {name: value for name, value in group.items() if name not in ("params", "lr")}
+    changed: dict[str, None] = {}
     name = _told(settings.scheduler.name, settings.scheduler.model_extra or {})
     num_steps = min(99, settings.trainer.max_epochs) if schedule.interval == "epoch" else 99
     rates: list[float] = []
     try:
         scheduler = schedule.start(optimizer, total_steps=100)
-        for _ in range(num_steps):  # some fail, or go wrong, when they first act
-            if isinstance(scheduler, ReduceLROnPlateau):
-                scheduler.step(0.0)
-            else:
-                scheduler.step()
-            rates.append(float(optimizer.param_groups[0]["lr"]))
+        for _ in range(num_steps + 1):  # some fail, or go wrong, when they first act
+            rates.append(float(group["lr"]))
+            changed |= {name: None for name, value in before.items() if group[name] != value}
+            with warnings.catch_warnings():  # that the optimizer took no step
+                warnings.simplefilter("ignore", UserWarning)
+                scheduler.step(0.0) if isinstance(scheduler, ReduceLROnPlateau) else scheduler.step()
     except Exception as error:  # whatever torch, or a scheduler of the user's own, raises
         raise CommandError(f"scheduler {name}: {type(error).__name__}: {error}") from error
-    wrong = [
-        f"{rate} after {schedule.interval} {i}" for i, rate in enumerate(rates, start=1) if not 0 <= rate < math.inf
-    ]
+    wrong = [f"{rate} after {schedule.interval} {i}" for i, rate in enumerate(rates) if not 0 <= rate < math.inf]
     if wrong:
         raise CommandError(f"scheduler {name}: the learning rate is {wrong[0]}; it must be finite and not negative")
+    return list(changed)
+
+
+@contextmanager
+def _lightnings_words() -> Iterator[None]:
+    """Within this context what Lightning refuses is a CommandError."""
+    try:
+        yield
+    except CommandError:
+        raise
+    except (TypeError, ValueError, MisconfigurationException) as error:
+        raise CommandError(f"trainer, callbacks or logger: {error}") from error
 
 
 def _told(name: str, options: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from jsc.cli import console
 from jsc.cli.settings import DatasetSettings, ModelSettings, TestSettings, TrainSettings
 from jsc.errors import CommandError
 from jsc.fit.checkpoint import StoredModel, load_weights, read_checkpoint
-from jsc.fit.task import JetClassifier
+from jsc.fit.engine import TorchEngine
 from jsc.models import model_names
 from jsc.models.plugins import import_plugins
 from jsc.reporting.drawing import make_figure
@@ -42,7 +42,8 @@ def score_checkpoint(settings: TestSettings) -> None:
     network = build_network(model_settings, jets)
     load_weights(network, stored.weights, path)
     result = score_model(
-        JetClassifier(network, make_optimizer=torch.optim.SGD),
+        network,
+        TorchEngine(network),
         jets,
         checkpoint=path,
         model_name=model_settings.name,

@@ -1,26 +1,35 @@
-"""Scoring a network on the test split; the last step of training and `python -m jsc.test` share it."""
+"""Scoring a network on the test split; the last step of training and `python -m jsc.test` share it.
 
+Shapes: N jets, C classes.
+"""
+
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from jsc.datasets import PreparedJets, restandardised
-from jsc.datasets.datamodule import JetDataModule
 from jsc.errors import CheckpointError
-from jsc.fit.lightning_noise import quieten_lightning
-from jsc.fit.task import JetClassifier
+from jsc.fit.engine import Engine
 from jsc.models import num_macs, num_parameters
-from jsc.results import PREDICTIONS_FILE, TEST_FILE, TestResult, beside, write_predictions, write_record
-from jsc.run.scoring import class_scores, confusion_matrix, never_predicted
+from jsc.results import (
+    PREDICTIONS_FILE,
+    TEST_FILE,
+    ClassScores,
+    TestResult,
+    beside,
+    write_predictions,
+    write_record,
+)
 
 
 def score_model(
-    task: JetClassifier,
+    model: nn.Module,
+    engine: Engine,
     jets: PreparedJets,
     *,
     checkpoint: Path,
@@ -32,69 +41,77 @@ def score_model(
 ) -> TestResult:
     """Score the test split on one device; write TEST_FILE and PREDICTIONS_FILE `beside` the checkpoint.
 
-    `checkpoint` names the weights that `task` holds already. `warnings` are what its user should know of the test.
+    `checkpoint` names the weights that `model`, which is the engine's, holds already. `warnings` are what its user
+    should know of the test.
     """
-    labels_N = torch.from_numpy(jets.labels_N[jets.rows_of("test")]).long()
-    if task.plan is None:
-        logits_NC, loss, accuracy = _score_by_torch(task, jets, accelerator, precision)
-    else:
-        logits_NC, loss, accuracy = _score_fused(task, jets)
-    called_N = logits_NC.argmax(1)
-    confusion = confusion_matrix(called_N, labels_N, logits_NC.shape[1])
-    silent = never_predicted(confusion, jets.class_names)
+    rows = jets.rows_of("test")
+    labels_N = torch.from_numpy(jets.labels_N[rows])
+    scores = engine.test(torch.from_numpy(jets.x_NF[rows]), labels_N, accelerator=accelerator, precision=precision)
+    confusion_CC = confusion_of(scores.logits_NC, labels_N)
+    classes = class_scores(scores.logits_NC, labels_N, confusion_CC, jets.class_names)
+    silent = [name for c, name in enumerate(jets.class_names) if not confusion_CC[:, c].any()]
     if silent:
         died = (
-            f"{model_name} called no test jet {' or '.join(silent)}: the logits of a class can die, under a ReLU above "
-            "all; try another seed, or a network without a ReLU on its logits (jsc-tiny-x10, jsc-mlp)."
+            f"{model_name} predicted {' or '.join(silent)} for no test jet: the logits of a class can die, under a "
+            "ReLU above all; try another seed, or a network without a ReLU on its logits (jsc-tiny-x10, jsc-mlp)."
         )
         warnings = [*warnings, died]
     result = TestResult(
         checkpoint=str(checkpoint),
         model=model_name,
-        num_parameters=num_parameters(task.model),
-        num_macs=num_macs(task.model, num_features=jets.x_NF.shape[1]),
+        num_parameters=num_parameters(model),
+        num_macs=num_macs(model, num_features=jets.num_features),
         dataset=dataset_name,
         dataset_variant=jets.variant,
         dataset_sha256=jets.sha256,
         num_test=jets.num_test,
-        test_loss=loss,
-        test_acc=accuracy,
+        test_loss=float(scores.loss_sum) / jets.num_test,
+        test_acc=int(confusion_CC.diagonal().sum()) / jets.num_test,
         class_names=list(jets.class_names),
-        classes=class_scores(logits_NC, labels_N, confusion, jets.class_names),
-        confusion=confusion,
+        classes=classes,
+        confusion=confusion_CC.tolist(),
         never_predicted=silent,
         warnings=list(warnings),
     )
     write_record(beside(checkpoint, TEST_FILE), result)
-    write_predictions(beside(checkpoint, PREDICTIONS_FILE), labels_N=labels_N.numpy(), predicted_N=called_N.numpy())
+    predicted_N = scores.logits_NC.argmax(1).numpy()
+    write_predictions(beside(checkpoint, PREDICTIONS_FILE), labels_N=labels_N.numpy(), predicted_N=predicted_N)
     return result
 
 
-def _score_by_torch(
-    task: JetClassifier, jets: PreparedJets, accelerator: str, precision: Any
-) -> tuple[Tensor, float, float]:
-    """(float32 logits [N, C], mean loss, accuracy)"""
-    quieten_lightning()
-    trainer = pl.Trainer(
-        accelerator=accelerator,
-        devices=1,
-        precision=precision,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.test(task, datamodule=JetDataModule(jets, batch_size=2, seed=0), verbose=False)
-    return torch.cat(task.test_logits).float().cpu(), task.latest["test_loss"], task.latest["test_acc"]
+def confusion_of(logits_NC: Tensor, labels_N: Tensor) -> Tensor:
+    """int64 [C, C]: how many jets of each true class (row) were predicted to be of each class (column)."""
+    from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+    confusion_CC: Tensor = multiclass_confusion_matrix(logits_NC.argmax(1), labels_N.long(), logits_NC.shape[1])
+    return confusion_CC
 
 
-def _score_fused(task: JetClassifier, jets: PreparedJets) -> tuple[Tensor, float, float]:
-    """The same without a Trainer, which takes longer to build than the test takes."""
-    rows = jets.rows_of("test")
-    evaluation = task.evaluate_fused(jets.x_NF[rows], jets.labels_N[rows], with_logits=True)
-    assert evaluation.logits_NC is not None
-    accuracy = evaluation.num_correct / jets.num_test
-    return torch.from_numpy(evaluation.logits_NC).float(), evaluation.loss, accuracy
+def class_scores(
+    logits_NC: Tensor, labels_N: Tensor, confusion_CC: Tensor, class_names: Sequence[str]
+) -> list[ClassScores]:
+    """Each class against the rest; the AUC ranks jets by their softmax probability of the class."""
+    from torchmetrics.functional.classification import multiclass_auroc
+
+    with warnings.catch_warnings():  # of classes without jets, which have no AUC
+        warnings.simplefilter("ignore", UserWarning)
+        auc_C = multiclass_auroc(logits_NC.float().softmax(1), labels_N.long(), logits_NC.shape[1], average=None)
+    hits_C, true_C, predicted_C = confusion_CC.diagonal(), confusion_CC.sum(1), confusion_CC.sum(0)
+    has_auc_C = (true_C > 0) & (true_C < len(labels_N))
+    return [
+        ClassScores(
+            name=name,
+            num_jets=int(true_C[c]),
+            precision=_ratio(hits_C[c], predicted_C[c]),
+            recall=_ratio(hits_C[c], true_C[c]),
+            auc=float(auc_C[c]) if has_auc_C[c] else None,
+        )
+        for c, name in enumerate(class_names)
+    ]
+
+
+def _ratio(part: Tensor, whole: Tensor) -> float | None:
+    return int(part) / int(whole) if whole else None
 
 
 def as_trained_on(jets: PreparedJets, trained: Mapping[str, Any]) -> tuple[PreparedJets, list[str]]:

@@ -5,7 +5,7 @@ import logging
 import math
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache, cached_property
@@ -13,22 +13,17 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loggers import Logger
 
 from jsc import __version__
 from jsc.cli import console
 from jsc.cli.settings import TrainSettings
-from jsc.datasets import PreparedJets
 from jsc.datasets.datamodule import JetDataModule
 from jsc.datasets.epoch_order import EpochOrder
-from jsc.engine import warm_up
 from jsc.fit.checkpoint import AtomicCheckpointIO, StoredModel, load_weights, read_checkpoint
+from jsc.fit.generators import restore_generators
 from jsc.fit.hparams import hyper_parameters, register_end, register_run
-from jsc.fit.interruption import StopOnSignal
-from jsc.fit.recorder import EpochRecorder
-from jsc.fit.task import JetClassifier
+from jsc.fit.tensorboard import RunLogger
 from jsc.models import num_parameters
-from jsc.models.plugins import import_plugins
 from jsc.results import (
     BEST_CHECKPOINT,
     CHECKPOINT_FOLDER,
@@ -44,12 +39,31 @@ from jsc.results import (
     read_metrics,
     write_record,
 )
-from jsc.run.assembly import build_task, build_trainer, jets_of
+from jsc.run.assembly import Prepared, prepare
 from jsc.run.testing import score_model
 
 log = logging.getLogger(__name__)
 
 PACKAGES = ("torch", "pytorch-lightning", "hydra-core")
+
+
+def train(
+    settings: TrainSettings, *, folder: Path, command: str, resume_from: Path | None = None, varied: Sequence[str] = ()
+) -> RunResult:
+    """Prepare, train, test and record one run in `folder`. `varied`: keys by which a reader tells it from others.
+
+    Raises whatever ended it, KeyboardInterrupt included, after the record was written.
+    """
+    run = Run(settings, folder, command)
+    return _recorded(run, lambda: prepare(settings, folder), resume_from, varied)
+
+
+def train_prepared(
+    prepared: Prepared, *, command: str, resume_from: Path | None = None, varied: Sequence[str] = ()
+) -> RunResult:
+    """Train, test and record a run that was prepared before; as `train` does."""
+    run = Run(prepared.settings, prepared.folder, command, clock=prepared.clock)
+    return _recorded(run, lambda: prepared, resume_from, varied)
 
 
 @dataclass
@@ -60,10 +74,8 @@ class Run:
     folder: Path
     command: str
     started_at: str = field(default_factory=lambda: datetime.now().astimezone().isoformat(timespec="seconds"))
-    clock: float = field(default_factory=time.perf_counter)
-    jets: PreparedJets | None = None
-    task: JetClassifier | None = None
-    why_torch: str | None = None  # and not the fused engine
+    clock: float = field(default_factory=time.perf_counter)  # when it began
+    prepared: Prepared | None = None
     device: str = "cpu"
     fit_seconds: float = 0.0
     test: TestResult | None = None
@@ -104,14 +116,15 @@ class Run:
 
         If none was, they are the last epoch's. The speed is that of all epochs together.
         """
-        settings, jets, epochs = self.settings, self.jets, self.epochs
+        settings, prepared, epochs = self.settings, self.prepared, self.epochs
+        jets = prepared.jets if prepared else None
         best = self.best_epoch or (epochs[-1] if epochs else None)
         speeds = [e.jets_per_second for e in epochs if e.jets_per_second is not None]
         return RunResult(
             status=status,
             error=error,
             model=settings.model.name,
-            num_parameters=num_parameters(self.task.model) if self.task else None,
+            num_parameters=num_parameters(prepared.task.model) if prepared else None,
             dataset=settings.dataset.name,
             dataset_variant=jets.variant if jets else None,
             dataset_sha256=jets.sha256 if jets else None,
@@ -126,7 +139,7 @@ class Run:
             max_epochs=settings.trainer.max_epochs,
             epochs_run=len(epochs),
             seed=settings.seed,
-            engine="torch" if self.task is None or self.task.automatic_optimization else "fused",
+            engine=prepared.task.engine.name if prepared else "torch",
             device=self.device,
             train_loss=best.train_loss if best else None,
             train_acc=best.train_acc if best else None,
@@ -161,29 +174,16 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), "jsc": __version__, **packages}
 
 
-def train(
-    settings: TrainSettings, *, folder: Path, command: str, resume_from: Path | None = None, varied: Sequence[str] = ()
+def _recorded(
+    run: Run, get_prepared: Callable[[], Prepared], resume_from: Path | None, varied: Sequence[str]
 ) -> RunResult:
-    """Train, test and record one run in `folder`. `varied`: keys by which a reader tells it from others.
-
-    Raises whatever ended it, KeyboardInterrupt included, after the record was written.
-    """
-    run = Run(settings, folder, command)
+    """Train and test; the record says how it ended, whatever happens."""
+    folder = run.folder
     try:
-        import_plugins(settings.plugins)
-        pl.seed_everything(settings.seed, verbose=False)
-        torch.set_num_threads(settings.trainer.num_threads)
-        run.jets = jets_of(settings.dataset)
-        run.task, run.why_torch = build_task(settings, run.jets)
-        callbacks = [EpochRecorder(folder), StopOnSignal(run.last_checkpoint)]
-        trainer = build_trainer(
-            settings, uses_torch=run.task.automatic_optimization, folder=folder, callbacks=callbacks
-        )
-        for logger in trainer.loggers:
-            register_run(logger, hyper_parameters(settings), varied)
-        status = fit(run, run.jets, run.task, trainer, resume_from)
+        run.prepared = get_prepared()
+        status = fit(run, run.prepared, resume_from, varied)
         if run.best_epoch is not None:
-            test_best(run, run.jets, run.task, trainer.loggers, ended_well=status != "diverged")
+            test_best(run, run.prepared, ended_well=status != "diverged")
         elif status != "diverged":
             run.warn("No epoch ended with a validation loss and a best.ckpt: nothing was tested.")
     except KeyboardInterrupt:
@@ -193,6 +193,8 @@ def train(
     except Exception as error:
         write_record(folder / RESULT_FILE, run.record("failed", f"{type(error).__name__}: {error}"))
         raise
+    finally:
+        close_loggers(run)
     result = run.record(status)
     make_durable(folder)
     write_record(folder / RESULT_FILE, result)
@@ -200,9 +202,12 @@ def train(
     return result
 
 
-def fit(run: Run, jets: PreparedJets, task: JetClassifier, trainer: pl.Trainer, resume_from: Path | None) -> Status:
+def fit(run: Run, prepared: Prepared, resume_from: Path | None, varied: Sequence[str]) -> Status:
     """Train to the end that the settings name, or to a loss that is no number."""
-    settings = run.settings
+    settings, jets, task, trainer = prepared.settings, prepared.jets, prepared.task, prepared.trainer
+    torch.set_num_threads(settings.trainer.num_threads)
+    pl.seed_everything(settings.seed, verbose=False)
+    restore_generators(prepared.generators)  # another run may have been prepared since
     run.device = device_name(trainer)
     log.info(
         "%s with %s parameters on %s; %s (%s): %s jets to train, %s to validate, %s to test",
@@ -213,19 +218,18 @@ def fit(run: Run, jets: PreparedJets, task: JetClassifier, trainer: pl.Trainer, 
         jets.variant,
         *(f"{n:,}" for n in (jets.num_train, jets.num_val, jets.num_test)),
     )
-    log.info("engine: %s", "fused" if run.why_torch is None else f"torch ({run.why_torch})")
-    if run.why_torch is None:
-        warm_up(next(task.model.parameters()).dtype)  # before the clock: a second, or many
-    EpochOrder(1, seed=0).rows_N()
+    reason = task.engine.reason
+    log.info("engine: %s%s", task.engine.name, "" if reason is None else f" ({reason})")
+    for logger in trainer.loggers:
+        register_run(logger, hyper_parameters(settings), varied)
     if resume_from is not None:
-        check_same_jets(run, jets, resume_from)
+        check_same_jets(run, prepared, resume_from)
     data = JetDataModule(
-        jets,
-        batch_size=settings.dataset.batch_size,
-        seed=settings.seed,
-        in_stretches=not task.automatic_optimization,
+        jets, batch_size=settings.dataset.batch_size, seed=settings.seed, in_chunks=task.engine.takes_chunks
     )
     earlier_epochs = epochs_in(run.folder) if resume_from is not None else []
+    task.engine.load()
+    EpochOrder(1, seed=0).rows_N()
     started = time.perf_counter()
     try:
         trainer.fit(task, datamodule=data, ckpt_path=resume_from, weights_only=True)
@@ -249,23 +253,23 @@ def fit(run: Run, jets: PreparedJets, task: JetClassifier, trainer: pl.Trainer, 
     return "completed" if len(epochs) >= settings.trainer.max_epochs else "stopped_early"
 
 
-def test_best(
-    run: Run, jets: PreparedJets, task: JetClassifier, loggers: Sequence[Logger], *, ended_well: bool
-) -> None:
+def test_best(run: Run, prepared: Prepared, *, ended_well: bool) -> None:
     """Score the test split once, with the weights of the lowest validation loss."""
     assert run.best is not None
+    task, settings = prepared.task, prepared.settings
     load_weights(task.model, run.best.weights, run.best_checkpoint)
     run.test = score_model(
-        task,
-        jets,
+        task.model,
+        task.engine,
+        prepared.jets,
         checkpoint=run.best_checkpoint,
-        model_name=run.settings.model.name,
-        dataset_name=run.settings.dataset.name,
-        accelerator=run.settings.trainer.accelerator if task.automatic_optimization else "cpu",
-        precision=run.settings.trainer.precision,
+        model_name=settings.model.name,
+        dataset_name=settings.dataset.name,
+        accelerator=settings.trainer.accelerator,
+        precision=settings.trainer.precision,
     )
     scores = {"test_loss_epoch": run.test.test_loss, "test_acc_epoch": run.test.test_acc}
-    for logger in loggers:
+    for logger in prepared.trainer.loggers:
         logger.log_metrics(scores, step=run.epochs[-1].step - 1)
         if ended_well:
             register_end(logger)
@@ -274,9 +278,16 @@ def test_best(
         run.warn(warning)
 
 
-def check_same_jets(run: Run, jets: PreparedJets, checkpoint: Path) -> None:
+def close_loggers(run: Run) -> None:
+    """Ours stay open over the fit, for the test's scores."""
+    for logger in run.prepared.trainer.loggers if run.prepared else ():
+        if isinstance(logger, RunLogger):
+            logger.close()
+
+
+def check_same_jets(run: Run, prepared: Prepared, checkpoint: Path) -> None:
     """Warn, in the record too, if a run goes on with other jets than it began with."""
-    before = read_checkpoint(checkpoint).hyper_parameters or {}
+    before, jets = read_checkpoint(checkpoint).hyper_parameters or {}, prepared.jets
     if before.get("dataset_sha256") != jets.sha256:
         run.warn(
             f"The run began on jets of variant {before.get('dataset_variant')}, SHA-256 {before.get('dataset_sha256')} "

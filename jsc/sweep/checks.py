@@ -56,8 +56,9 @@ def rehearse_all(settings: Sequence[TrainSettings]) -> dict[str, bool]:
         from jsc.run.assembly import (
             rehearse,  # loads torch, which takes seconds: a misspelt word is answered before that
         )
+    known: set[str] = set()
     for one in console.counted(settings, f"{{}} of {len(settings):,} jobs checked", _say):
-        rehearse(one)
+        rehearse(one, known)
     return networks_that_draw_nothing(settings)
 
 

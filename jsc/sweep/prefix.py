@@ -64,16 +64,16 @@ _draws_nothing: dict[str, bool] = {}
 
 def networks_that_draw_nothing(settings: Sequence[TrainSettings]) -> dict[str, bool]:
     """Whether each network is made of layers whose random numbers are counted by step, not drawn in sequence."""
-    from jsc.engine import CannotLower
+    from jsc.engine import CannotLower, lower
     from jsc.models.plugins import import_plugins
-    from jsc.run.assembly import build_network, jets_of, plan_of
+    from jsc.run.assembly import build_network, jets_of
 
     known: dict[str, bool] = {}
     for s in settings:
         if _network_of(s) not in known:  # of a thousand runs most have the same
             import_plugins(s.plugins)
             try:
-                plan_of(s.model, build_network(s.model, jets_of(s.dataset)))
+                lower(build_network(s.model, jets_of(s.dataset)))
                 known[_network_of(s)] = True
             except CannotLower:
                 known[_network_of(s)] = False

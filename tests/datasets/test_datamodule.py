@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from jsc.datasets.datamodule import EvalBatches, TrainBatches, TrainStretches
+from jsc.datasets.datamodule import EvalBatches, TrainBatches, TrainChunks
 from jsc.datasets.epoch_order import EpochOrder
 
 
@@ -69,14 +69,12 @@ def test_a_checkpoint_at_an_epochs_end_starts_the_next_at_its_beginning() -> Non
     assert len(rows_seen(resumed)) == 100
 
 
-def test_a_stretch_is_the_batches_of_the_epoch() -> None:
+def test_chunks_are_the_batches_of_the_epoch() -> None:
     x_NF = torch.arange(10, dtype=torch.float32).unsqueeze(1)
-    loader = TrainStretches(x_NF, torch.arange(10, dtype=torch.int8), batch_size=4, seed=0)
+    loader = TrainChunks(x_NF, torch.arange(10, dtype=torch.int8), batch_size=4, seed=0)
     seen: list[int] = []
-    for stretch in loader:
-        rows = stretch.rows(2)
-        seen += rows.tolist()
-        stretch.advance(-(-len(rows) // 4))
+    for rest in loader:
+        seen += rest.take(min(2, 3 - rest.position)).tolist()
     assert seen == rows_seen(batches(10))
 
 

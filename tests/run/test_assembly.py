@@ -1,9 +1,13 @@
 """What `rehearse` finds before a run has a folder."""
 
+from pathlib import Path
+
 import pytest
+import torch
 
 from jsc.errors import CommandError
-from jsc.run.assembly import rehearse
+from jsc.models import build_model
+from jsc.run.assembly import prepare, rehearse
 from tests.conftest import settings_of
 
 
@@ -64,3 +68,13 @@ def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> No
 )
 def test_what_a_run_can_use_is_let_through(words: str) -> None:
     rehearse(settings_of(*words.split()))
+
+
+def test_weights_are_those_that_the_seed_alone_gives(tmp_path: Path) -> None:
+    settings = settings_of("seed=3", "model=jsc_trt")
+    torch.manual_seed(3)
+    expected = build_model("jsc-trt", num_features=16, num_classes=5).state_dict()
+    torch.rand(7)
+    drawn = prepare(settings, tmp_path).task.model.state_dict()
+    assert all(torch.equal(drawn[name], weights) for name, weights in expected.items())
+    assert not list(tmp_path.iterdir())

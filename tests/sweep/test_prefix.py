@@ -3,7 +3,7 @@ from typing import TypeVar
 
 import pytest
 
-import jsc.run.assembly
+import jsc.engine
 from jsc.engine import CannotLower
 from jsc.sweep import prefix
 from jsc.sweep.prefix import networks_that_draw_nothing, remember, share_keys
@@ -59,7 +59,7 @@ def test_layers_that_draw_their_own_numbers_keep_runs_apart(monkeypatch: pytest.
     def cannot(*_: object) -> None:
         raise CannotLower("RReLU")
 
-    monkeypatch.setattr(jsc.run.assembly, "plan_of", cannot)
+    monkeypatch.setattr(jsc.engine, "lower", cannot)
     assert of_two_lengths() == [None, None]
 
 

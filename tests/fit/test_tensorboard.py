@@ -1,24 +1,19 @@
-import itertools
 import struct
-import time
 from pathlib import Path
 
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
-from tensorboard.summary.writer import event_file_writer
-from torch.utils.tensorboard import SummaryWriter
 
-from jsc.fit import event_file
-from jsc.fit.event_file import EventFileLogger
+from jsc.fit.tensorboard import RunLogger
 
 
 @pytest.mark.parametrize(("prefix", "start"), [("", ""), ("mine", "mine-")])
 def test_the_values_of_a_step_are_one_event(tmp_path: Path, prefix: str, start: str) -> None:
-    logger = EventFileLogger(tmp_path, "", "", prefix=prefix)
+    logger = RunLogger(tmp_path, "", "", prefix=prefix)
     logger.log_metrics({"loss": 0.1, "accuracy": torch.tensor(0.5)}, step=49)
     logger.log_metrics({"loss": 0.2}, step=99)
-    logger.finalize("failed")
+    logger.close()
     [path] = tmp_path.glob("events.out.tfevents.*")
     events = [event for event in EventFileLoader(str(path)).Load() if event.HasField("summary")]
     read = [(event.step, {v.tag: v.tensor.float_val[0] for v in event.summary.value}) for event in events]
@@ -30,7 +25,7 @@ def test_the_values_of_a_step_are_one_event(tmp_path: Path, prefix: str, start: 
 
 def test_points_of_many_steps_are_those_logged_one_by_one(tmp_path: Path) -> None:
     losses, rates, steps = [0.3, 0.2, 0.1], [1e-3, 1e-4, 1e-5], [49, 99, 100_149]
-    at_once, one_by_one = EventFileLogger(tmp_path / "a", prefix="p"), EventFileLogger(tmp_path / "b", prefix="p")
+    at_once, one_by_one = RunLogger(tmp_path / "a", prefix="p"), RunLogger(tmp_path / "b", prefix="p")
     at_once.log_points({"loss": losses, "lr": rates}, steps)
     for loss, rate, step in zip(losses, rates, steps, strict=True):
         one_by_one.log_metrics({"loss": loss, "lr": rate}, step=step)
@@ -47,48 +42,43 @@ def as_float32(value: float) -> float:
 
 
 def test_what_is_no_number_is_refused(tmp_path: Path) -> None:
-    logger = EventFileLogger(tmp_path, "", "")
+    logger = RunLogger(tmp_path, "", "")
     with pytest.raises(TypeError, match="float"):
         logger.log_metrics({"loss": {"a": 1.0}}, step=0)  # type: ignore[dict-item]
-    logger.finalize("failed")
+    logger.close()
 
 
-def test_a_run_has_one_file_whatever_is_logged_and_closed(tmp_path: Path) -> None:
-    logger = EventFileLogger(tmp_path)
+def test_a_run_has_one_file_until_all_is_logged(tmp_path: Path) -> None:
+    logger = RunLogger(tmp_path)
     logger.log_metrics({"loss": 0.1}, step=0)
     logger.experiment.add_histogram("weights", torch.arange(3.0), 0)
     logger.finalize("success")
     logger.log_metrics({"test_loss": 0.2}, step=0)
-    logger.experiment.flush()
+    logger.close()
     [path] = tmp_path.glob("events.out.tfevents.*")
     tags = [value.tag for event in EventFileLoader(str(path)).Load() for value in event.summary.value]
     assert tags == ["loss", "weights", "test_loss"]
 
 
-def test_a_users_own_writer_in_a_runs_folder_has_a_file_of_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """TensorBoard's empties a file of its name; both count their files from 0 and bear the second."""
-    monkeypatch.setattr(time, "time", lambda: 1.8e9)
-    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(0))
-    monkeypatch.setattr(event_file, "_numbers", itertools.count())
-    logger = EventFileLogger(tmp_path)
+def test_what_comes_after_a_callback_has_closed_the_file_is_kept(tmp_path: Path) -> None:
+    logger = RunLogger(tmp_path, prefix="p")
     logger.log_metrics({"loss": 0.1}, step=0)
-    logger.finalize("success")
-    with SummaryWriter(str(tmp_path)) as own:
-        own.add_scalar("mine", 0.2, 0)
+    logger.experiment.close()
+    logger.log_metrics({"test_loss": 0.2, "test_acc": 0.3}, step=7)
+    logger.log_metrics({"late": 0.4}, step=8)
+    logger.close()
     files = list(tmp_path.glob("events.out.tfevents.*"))
-    tags = {value.tag for file in files for event in EventFileLoader(str(file)).Load() for value in event.summary.value}
-    assert (len(files), tags) == (2, {"loss", "mine"})
+    events = [event for file in files for event in EventFileLoader(str(file)).Load()]
+    read = {(value.tag, event.step) for event in events for value in event.summary.value}
+    assert read == {("p-loss", 0), ("p-test_loss", 7), ("p-test_acc", 7), ("p-late", 8)}
 
 
-def test_points_wait_for_the_disk_no_longer_than_asked(tmp_path: Path) -> None:
-    patient, eager = EventFileLogger(tmp_path / "a", flush_secs=3600.0), EventFileLogger(tmp_path / "b", flush_secs=0.0)
-    for logger in (patient, eager):
-        logger.log_metrics({"loss": 0.1}, step=0)
-    assert [len(points(tmp_path / name)) for name in ("a", "b")] == [0, 1]
-    patient.experiment.flush()
-    assert len(points(tmp_path / "a")) == 1
+def test_a_checkpoints_points_are_on_the_disk(tmp_path: Path) -> None:
+    logger = RunLogger(tmp_path)
+    logger.log_metrics({"loss": 0.1}, step=0)
+    logger.save()
+    assert len(points(tmp_path)) == 1
+    logger.close()
 
 
 def points(folder: Path) -> list[tuple[int, str]]:
