@@ -32,7 +32,15 @@ def networks(settings: ModelsSettings) -> str:
     for name in model_names():
         model = build_model(name, num_features=settings.num_features, num_classes=settings.num_classes)
         source = find_model(name).constructor.__module__
-        rows.append((name, num_parameters(model), num_macs(model), "yes" if is_traceable(model) else "no", source))
+        rows.append(
+            (
+                name,
+                num_parameters(model),
+                num_macs(model, num_features=settings.num_features),
+                "yes" if is_traceable(model) else "no",
+                source,
+            )
+        )
     columns = ("model.name", "parameters", "multiply-accumulates a jet", "fx-traceable", "source")
     return table(f"Networks for {settings.num_features} features and {settings.num_classes} classes", columns, rows)
 
