@@ -79,18 +79,21 @@ def learning_curves(
             c = question.configurations[i]
             _draw_mean(axes, c.counted or c.runs, x, y, label=_with_state(name, c), **lines[name])
         _add_legend(place, axes, panel.legend_title)
-        _label_epochs(axes) if x == "epoch" else axes.set_xlabel("optimizer step")
+        if x == "epoch":
+            _label_epochs(axes)
+        else:
+            axes.set_xlabel("optimizer step")
     ends = [run.epochs[-1].step for c in question.configurations for run in c.counted if run.epochs]
     if x == "step" and first is not None:
         _scale(first, "x", ends)
 
 
-def _places(figure: "Figure", names: Sequence[Sequence[str]], height: float = HEIGHT) -> "list[SubFigure]":
+def _places(figure: "Figure", names: Sequence[Sequence[str]]) -> "list[SubFigure]":
     """Parts of a figure, two side by side, each with room for a legend of these names."""
     num_columns = min(2, len(names))
     num_rows = math.ceil(len(names) / num_columns)
     legend_rows = max(math.ceil(len(legend) / _legend_columns(legend)) for legend in names)
-    figure.set_size_inches(WIDTH * num_columns, (height + 0.19 * legend_rows) * num_rows)
+    figure.set_size_inches(WIDTH * num_columns, (HEIGHT + 0.19 * legend_rows) * num_rows)
     return list(figure.subfigures(num_rows, num_columns, squeeze=False).flat)[: len(names)]
 
 
