@@ -152,6 +152,9 @@ def test_commands_from_end_to_end(command: Command, tmp_path: Path, capfd: pytes
     [folder] = tmp_path.glob("outputs/runs/jsc-tiny/*")
     assert {p.name for p in folder.iterdir()} >= {".hydra", "result.json", "metrics.csv", "checkpoints", "train.log"}
     assert read_result(folder).command == f"python -m jsc.train trainer.max_epochs=2 {quick}"
+    tables = [line for line in output.splitlines() if line.startswith(("╭", "│", "╰"))]
+    assert len(tables) > 8
+    assert set(tables) <= set((folder / "train.log").read_text().splitlines())
 
     kept = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     assert command("jsc.train", f"hydra.run.dir={folder}") == 2
