@@ -43,6 +43,13 @@ _gradient_1x1 = make_gradient_tile(1, 1)
 
 
 @compiled
+def _rows(op: Any, feature: int, block: Any) -> tuple[int, int, int, int]:
+    """Where a feature's rows of a layer begin: of its input, its output, the output's gradient, and what is kept."""
+    base, stride = block.base + feature * block.stride, block.stride
+    return base + op.x * stride, base + op.y * stride, base + op.dy * stride, base + op.kept * stride
+
+
+@compiled
 def _product(
     theta: Any, weight: int, weight_row: int, weight_k: int, num_rows: int, depth: int, has_bias: bool, bias: int,
     negative_slope: float, block: Any, x: int, y: int,
@@ -147,8 +154,7 @@ def _batch_norm_apply(op: Any, theta: Any, stats: Any, block: Any) -> None:
         scale_1 = inverse * theta[weight + feature] if has_weight else inverse
         shift_1 = theta[bias + feature] - mean * scale_1 if has_bias else -mean * scale_1
         scale, shift = splat(work, scale_1), splat(work, shift_1)
-        x = block.base + (op.x + feature) * block.stride
-        y = block.base + (op.y + feature) * block.stride
+        x, y, _, _ = _rows(op, feature, block)
         for jet in range(0, block.num_vectors * size, size):
             value = load(work, x + jet) * scale + shift
             store(work, y + jet, select(value <= 0.0, value * negative_slope, value))
@@ -163,7 +169,7 @@ def batch_norm_block(op: Any, stats: Any, block: Any) -> None:
     whole = count // size * size
     num_now = num_before + count
     for feature in range(width):
-        x = block.base + (op.x + feature) * block.stride
+        x, _, _, _ = _rows(op, feature, block)
         sums = splat(work, 0.0)
         for jet in range(0, whole, size):
             sums = sums + load(work, x + jet)
@@ -221,9 +227,7 @@ def _batch_norm_backward_sums(op: Any, stats: Any, block: Any) -> None:
     negative_slope = splat(work, op.negative_slope)
     size = lanes(work)
     for feature in range(width):
-        x = block.base + (op.x + feature) * block.stride
-        y = block.base + (op.y + feature) * block.stride
-        dy = block.base + (op.dy + feature) * block.stride
+        x, y, dy, _ = _rows(op, feature, block)
         centre = splat(work, stats[at + MEAN * width + feature])
         sum_dy, sum_dyx = splat(work, 0.0), splat(work, 0.0)
         for jet in range(0, block.num_vectors * size, size):
@@ -262,8 +266,7 @@ def batch_norm_backward_apply(op: Any, theta: Any, stats: Any, block: Any, jets_
         centre = splat(work, stats[at + MEAN * width + feature])
         along_x = splat(work, -scale_1 * inverse * inverse * mean_dyx)
         shift = splat(work, -scale_1 * (stats[at + SUM_DY * width + feature] / jets_a_batch))
-        x = block.base + (op.x + feature) * block.stride
-        dy = block.base + (op.dy + feature) * block.stride
+        x, _, dy, _ = _rows(op, feature, block)
         for jet in range(0, whole, size):
             dx = load(work, dy + jet) * scale + ((load(work, x + jet) - centre) * along_x + shift)
             store(work, dy + jet, dx)
@@ -311,8 +314,7 @@ def _elementwise(op: Any, block: Any) -> None:
     work, kind, negative_slope = block.work, op.kind, op.negative_slope
     size = lanes(work)
     for feature in range(op.num_out):
-        x = block.base + (op.x + feature) * block.stride
-        y = block.base + (op.y + feature) * block.stride
+        x, y, _, _ = _rows(op, feature, block)
         for jet in range(0, block.num_vectors * size, size):
             value = load(work, x + jet)
             if kind == Kind.LEAKY_RELU:
@@ -334,9 +336,7 @@ def _elementwise_backward(op: Any, block: Any) -> None:
     work, kind, negative_slope = block.work, op.kind, op.negative_slope
     size = lanes(work)
     for feature in range(op.num_out):
-        x = block.base + (op.x + feature) * block.stride
-        y = block.base + (op.y + feature) * block.stride
-        dy = block.base + (op.dy + feature) * block.stride
+        x, y, dy, _ = _rows(op, feature, block)
         for jet in range(0, block.num_vectors * size, size):
             value = load(work, dy + jet)
             if kind == Kind.LEAKY_RELU:
@@ -378,9 +378,7 @@ def _dropout(op: Any, seed: Any, step: int, block: Any) -> None:
     factor = 1.0 / (1.0 - rate) if rate < 1.0 else 0.0
     size = lanes(work)
     for feature in range(width):
-        x = block.base + (op.x + feature) * block.stride
-        y = block.base + (op.y + feature) * block.stride
-        kept = block.base + (op.kept + feature) * block.stride
+        x, y, _, kept = _rows(op, feature, block)
         for jet in range(0, block.num_vectors * size, size):
             element = (lane_numbers(work) + (block.first + jet)) * width + feature
             bits = _mix(_mix((element + low) & 0xFFFFFFFF) ^ high)
@@ -394,8 +392,7 @@ def _dropout_backward(op: Any, block: Any) -> None:
     work = block.work
     size = lanes(work)
     for feature in range(op.num_out):
-        kept = block.base + (op.kept + feature) * block.stride
-        dy = block.base + (op.dy + feature) * block.stride
+        _, _, dy, kept = _rows(op, feature, block)
         for jet in range(0, block.num_vectors * size, size):
             store(work, dy + jet, load(work, dy + jet) * load(work, kept + jet))
 
