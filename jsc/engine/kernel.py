@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 
 from jsc.engine.arguments import ADAM, ADAMW, SGD, SGD_NESTEROV, Block
-from jsc.engine.compilation import Compiled, fingerprint
+from jsc.engine.compilation import BARE, Compiled, fingerprint
 from jsc.engine.layer_kernels import (
     ask_for,
     backward,
@@ -42,7 +42,7 @@ STATUS_DONE, STATUS_BAD_ROW, STATUS_BAD_LABEL, STATUS_UNKNOWN_LAYER, STATUS_UNKN
 NUM_KINDS = len(Kind)
 
 # Numba optimises a function again within each of its callers, and theirs: these would double the compile time.
-inlined = njit(inline="always", nogil=True, error_model="numpy", _nrt=False)
+inlined = njit(inline="always", **BARE)
 
 
 @compiled

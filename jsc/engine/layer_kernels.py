@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from jsc.engine.compilation import BARE
 from jsc.engine.elementary import erf, exp, log, logistic, tanh
 from jsc.engine.layers import BatchNorm, Kind
 from jsc.engine.program import INPUT_ROW
@@ -29,8 +30,8 @@ from jsc.engine.vectors import (
     total,
 )
 
-# Inner functions are only ever called from compiled code, own no memory, and divide as IEEE says.
-compiled = njit(nogil=True, error_model="numpy", _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+# Inner functions are only ever called from compiled code.
+compiled = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **BARE)
 
 NO_JET = -1.0  # the label of lanes past a batch's last jet
 
