@@ -18,7 +18,6 @@ from jsc.cli.help import answers_help
 from jsc.cli.reports import report
 from jsc.cli.settings import LabSettings
 from jsc.errors import NoRunError
-from jsc.sweep.checks import check_jobs
 from jsc.sweep.lab import check_overrides, run_sweeps, sweep_arguments
 
 
@@ -50,7 +49,7 @@ def run_sweep(arguments: Sequence[str]) -> int:
     """The exit code of `python -m jsc.train WORDS`, run in this process: the workers of all sweeps are forks of one."""
     sys.argv[1:] = arguments
     try:
-        run_hydra(train.main, "train", check_jobs=check_jobs)
+        run_hydra(train.main, "train")
     except SystemExit as ended:
         return int(ended.code or 0)
 

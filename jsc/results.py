@@ -43,7 +43,12 @@ _EXACT = ConfigDict(extra="forbid", strict=True)
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
-    """`result.json`. None stands for what a run did not get to, and for a score that diverged."""
+    """`result.json`. None stands for what a run did not get to, and for a score that diverged.
+
+    `fit_seconds` is the time of the whole fit, `total_seconds` that of the run with its preparation and test.
+    `jets_per_second` is the speed of training alone: the training jets of all epochs over the seconds that training on
+    them took, without validation and checkpoints; so it is more than jets over `fit_seconds`.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = _EXACT
 
@@ -106,7 +111,7 @@ class ClassScores:
 
 @dataclass(frozen=True, kw_only=True)
 class TestResult:
-    """The scores of a checkpoint, `beside` it as `test.json`. `confusion[i][j]`: jets of class i called class j."""
+    """The scores of a checkpoint, `beside` it as `test.json`. `confusion[i][j]`: jets of class i predicted as j."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _EXACT
     __test__: ClassVar[bool] = False  # not a test class, whatever pytest makes of its name
@@ -134,7 +139,8 @@ class EpochMetrics:
     """One row of `metrics.csv`, an epoch counted from 0.
 
     `step` counts optimizer steps since the start, `lr` is that of the last of them, `seconds` the time of fitting since
-    the start, validation included; `jets_per_second` is the speed of this epoch's training alone.
+    the start, validation included; `jets_per_second` is the speed of this epoch's training alone, as in RunResult and
+    in TensorBoard.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")  # a CSV's cells are text: not strict

@@ -5,83 +5,55 @@ python -m jsc.train resume=PATH [key=value]                a run folder, or a ch
 """
 
 import logging
-import shlex
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from jsc.cli import console
-from jsc.cli.command import check, default_settings, explained_errors, key_of, run_hydra
+from jsc.cli.command import check, explained_errors, key_of, last_value, run_hydra
 from jsc.cli.resume import resumed_overrides
 from jsc.cli.settings import TrainSettings
-from jsc.errors import CommandError, JobFailed
-from jsc.sweep.checks import check_jobs, is_multirun
-from jsc.sweep.plan import resumed_words, swept_keys
+from jsc.sweep.checks import CheckFirst, advice_on_sweeping
+from jsc.sweep.job import run_job
+from jsc.sweep.plan import resumed_sweep, swept_keys
 
 log = logging.getLogger(__name__)
 
 
 def main(config: DictConfig) -> float:
-    """One run, or one job of a sweep; returns the validation loss for sweepers that search, NaN if it diverged."""
-    from jsc.run.training import train
-
+    """One run, or a job of another launcher than jsc's; returns the validation loss, NaN if it diverged."""
     job = HydraConfig.get()
-    overrides = list(job.overrides.task)
-    logging.captureWarnings(True)  # into train.log as well
-    try:
-        settings = check(config, TrainSettings)
-        defaults = default_settings("train", TrainSettings)
-        log.info(console.settings_table(defaults, settings.model_dump(by_alias=True), overrides))
-        result = train(
-            settings,
-            folder=Path(job.runtime.output_dir),
-            command=command_of([word for word in overrides if key_of(word) != "resume"]),
-            resume_from=Path(config.resume) if config.resume is not None else None,
-            varied=varied_keys(job),
-        )
-    except Exception as error:
-        log.exception("The run failed.")
-        raise JobFailed from error
+    overrides, folder = list(job.overrides.task), Path(job.runtime.output_dir)
+    settings, prepared = check(config, TrainSettings), CheckFirst.take_prepared()
+    if job.mode == RunMode.RUN and (advice := advice_on_sweeping(job)) is not None:
+        log.warning(advice)
+    result = run_job(
+        settings,
+        folder=folder,
+        overrides=overrides,
+        resume_from=Path(config.resume) if config.resume is not None else None,
+        varied=swept_keys(folder.parent, job.sweeper.get("params") or {}) or [key_of(o) for o in overrides],
+        prepared=prepared if prepared is not None and prepared.settings == settings else None,
+    )
     return result.objective
 
 
-def varied_keys(job: HydraConf) -> list[str]:
-    """What the sweep of a job varies; for a run alone, what its command names."""
-    swept = swept_keys(Path(job.runtime.output_dir).parent, job.sweeper.get("params") or {})
-    return swept or [key_of(word) for word in job.overrides.task]
-
-
-def command_of(overrides: Sequence[str]) -> str:
-    """What a user types to repeat a run."""
-    return shlex.join(["python", "-m", "jsc.train", *overrides])
-
-
-def given(words: Sequence[str], key: str) -> str | None:
-    """The last value that the command line gives a key, if it is not null."""
-    values = [word.partition("=")[2].strip("'") for word in words if "=" in word and key_of(word) == key]
-    return values[-1] if values and values[-1] != "null" else None
-
-
 def entry() -> None:
-    """The words on the command line, those of a resumed run put in their place, go to Hydra."""
-    words = sys.argv[1:]
-    resume, sweep_resume = (given(words, key) for key in ("resume", "sweep.resume"))
+    """The overrides on the command line, those of a resumed run put in their place, go to Hydra."""
+    arguments = sys.argv[1:]
+    resume, sweep_resume = (last_value(arguments, key) for key in ("resume", "sweep.resume"))
     with explained_errors("train", []):
         if resume is not None:
-            sys.argv[1:] = resumed_overrides(Path(resume), [w for w in words if key_of(w) != "resume"])
+            sys.argv[1:] = resumed_overrides(Path(resume), [a for a in arguments if key_of(a) != "resume"])
         elif sweep_resume is not None:
-            sys.argv[1:] = resumed_words(Path(sweep_resume), [w for w in words if key_of(w) != "sweep.resume"])
-        elif "sweep.dry_run=true" in words and not is_multirun(words):
-            raise CommandError("sweep.dry_run=true shows the jobs of a sweep: add -m and values to sweep over")
-    run_hydra(main, "train", check_jobs=check_jobs)
+            sys.argv[1:] = resumed_sweep(Path(sweep_resume), [a for a in arguments if key_of(a) != "sweep.resume"])
+    run_hydra(main, "train")
 
 
 if __name__ == "__main__":
-    # By its importable name: workers of a sweep are told to run jsc.train.main, and __main__ is another module there.
+    # By its importable name: workers of a sweep are told of jsc.train.main, and __main__ is another module there.
     from jsc import train
 
     train.entry()

@@ -15,7 +15,7 @@ import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
 
-from jsc.cli.command import check, compose, composer_like
+from jsc.cli.command import check, compose
 from jsc.cli.composer import Composer
 from jsc.cli.run_names import run_id
 from jsc.cli.settings import TrainSettings
@@ -68,7 +68,9 @@ def settings_of(*overrides: str) -> TrainSettings:
 @functools.cache
 def composer() -> Composer:
     """Hundreds of tests ask for settings that differ in values alone."""
-    return composer_like(compose("train", []), lambda words: compose("train", words))
+    config = compose("train", [])
+    groups = config.hydra.runtime.choices
+    return Composer(lambda overrides: compose("train", overrides), lambda key: key in groups)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from hydra_plugins.jsc_launcher._server import start_fork_server
+from jsc.sweep.fork_server import start_fork_server
 
 PATIENCE = 200  # seconds
 KILLED = -signal.SIGKILL

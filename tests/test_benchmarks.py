@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.sweep import main as time_sweeps
+from benchmarks import waits
 
 
 @pytest.mark.slow
@@ -30,12 +30,25 @@ def test_the_benchmark_writes_its_table(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_sweep_is_timed_beside_its_training(capsys: pytest.CaptureFixture[str]) -> None:
-    time_sweeps(["--jobs", "2", "--epochs", "1", "--repeats", "1"])
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[1].split() == ["start", "jobs", "fit", "times_fit"]
-    start, jobs, fit, times_fit = (float(cell) for cell in lines[2].split())
-    assert min(start, fit) > 0
-    assert jobs > fit
-    assert times_fit > 1
-    assert lines[3].split()[:4] == lines[2].split()
+def test_what_a_user_waits_for_is_timed_in_two_checkouts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "other").symlink_to(Path(__file__).parents[1])
+    told = ["--shorter", "250", "--repeats", "1", "--against", str(tmp_path / "other"), "--only", "learning"]
+    waits.main([*told, "--output", str(tmp_path / "waits.md")])
+    lines = (tmp_path / "waits.md").read_text().splitlines()
+    assert capsys.readouterr().out.endswith((tmp_path / "waits.md").read_text())
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert rows[0] == list(waits.COLUMNS)
+    names = [f"{n} learning rates x 1 epochs" for n in (2, 4)]
+    assert [row[:2] for row in rows[2:]] == [[name, at] for name in names for at in (waits.ROOT.name, "other")]
+    for row in rows[2:]:
+        wall, start, fit = map(float, row[2:5])
+        assert wall > start > 0
+        assert fit > 0
+        assert float(row[6]) > 1
+    assert rows[3][7] == "1.00"
+
+
+def test_the_cases_are_the_four_of_the_house() -> None:
+    cases = waits.cases_of(Path("jets.npz"), shorter=1)
+    assert [(case.num_jobs, len(case.overrides)) for case in cases] == [(1, 1), (32, 4), (1000, 4), (1, 4)]
+    assert len(set(cases[2].overrides[1].split(","))) == 1000

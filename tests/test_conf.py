@@ -1,6 +1,5 @@
 """Every file of conf/ composes, checks and builds."""
 
-import argparse
 import pkgutil
 from pathlib import Path
 
@@ -8,13 +7,13 @@ import pytest
 import yaml
 from torch import nn
 
-from jsc.cli.command import CONFIG_FOLDER, check, job_variants
+from jsc.cli.command import CONFIG_FOLDER, check, combinations, compose
 from jsc.cli.construction import construct
 from jsc.cli.settings import TrainSettings, flat
 from jsc.fit.engine import TorchEngine
 from jsc.models import build_model, find_model
 from jsc.run.assembly import build_schedule, build_trainer, choose_engine, prepare
-from tests.conftest import settings_of
+from tests.conftest import composer, settings_of
 
 FILES = sorted(CONFIG_FOLDER.rglob("*.yaml"))
 NAMES = [str(f.relative_to(CONFIG_FOLDER)) for f in FILES]
@@ -135,8 +134,9 @@ def test_an_experiment_varies_what_it_asks_for_around_the_defaults_and_nothing_e
     first_line, question = (CONFIG_FOLDER / "experiment" / f"{choice}.yaml").read_text().splitlines()[:2]
     assert first_line == "# @package _global_"
     assert f"python -m jsc.train -m experiment={choice}" in question
-    arguments = argparse.Namespace(multirun=True, overrides=[f"experiment={choice}"], config_dir=None)
-    jobs = list(job_variants("train", arguments))
+    experiment = [f"experiment={choice}"]
+    params = compose("train", experiment).hydra.sweeper.params
+    jobs = [composer()(overrides) for overrides in combinations(experiment, params)]
     assert {job.sweep.name for job in jobs} == {choice}
     default, *others = (flat(s.model_dump()) for s in (settings_of(), *(check(j, TrainSettings) for j in jobs)))
     values = {key: {repr(job[key]) for job in others} for key in default}

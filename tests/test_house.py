@@ -88,7 +88,6 @@ def test_imports_point_down(path: Path) -> None:
     assert upward_imports(module_name(path), path) == []
 
 
-@pytest.mark.xfail(strict=True, reason="the launcher and what it launches know each other")
 def test_no_imports_go_in_a_circle() -> None:
     assert circle_in({module_name(p): set(imports_of(p)) - {"jsc", module_name(p)} for p in FILES}) == []
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Protocol
 
 from hydra.core.utils import JobReturn, JobStatus
-
 from hydra_plugins.jsc_launcher._groups import Layout, split
-from hydra_plugins.jsc_launcher._node import NodeTask, surroundings
 from hydra_plugins.jsc_launcher._runner import End, Listener, Work
+
+from hydra_plugins.jsc_launcher._node import NodeTask, surroundings
 from hydra_plugins.jsc_launcher._tasks import TASK_FOLDER, Event, Task, TaskFolder
 from jsc.errors import JobFailed
 from jsc.sweep.plan import FINISHED, Job

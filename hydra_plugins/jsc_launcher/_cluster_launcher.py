@@ -13,9 +13,10 @@ from omegaconf import DictConfig
 from hydra_plugins.jsc_launcher.jsc_launcher import JscLauncher, JscLauncherConf
 
 if TYPE_CHECKING:
-    from hydra_plugins.jsc_launcher._cluster import Cluster
     from hydra_plugins.jsc_launcher._groups import Layout
     from hydra_plugins.jsc_launcher._runner import Place
+
+    from hydra_plugins.jsc_launcher._cluster import Cluster
 
 
 @dataclass

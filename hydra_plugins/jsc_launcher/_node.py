@@ -11,8 +11,8 @@ from pathlib import Path
 
 from filelock import Timeout
 from hydra.core.utils import JobReturn
-
 from hydra_plugins.jsc_launcher._runner import End, Runner, Work, signals_noted
+
 from hydra_plugins.jsc_launcher._tasks import Event, TaskFolder
 from jsc.sweep.plan import Job
 

@@ -1,10 +1,9 @@
-"""The launcher as Hydra sees it; what it does is in `_launch.py`, imported when a sweep starts."""
+"""The launcher as Hydra sees it; what it does is in `_launches.py`, imported when a sweep starts."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Optional
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
@@ -13,11 +12,9 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 if TYPE_CHECKING:
-    from hydra_plugins.jsc_launcher._groups import Layout
-    from hydra_plugins.jsc_launcher._runner import Place
-    from hydra_plugins.jsc_launcher._shift import Shift
-    from jsc.cli.composer import JobComposer
-    from jsc.sweep.plan import Sweep
+    from hydra_plugins.jsc_launcher._launches import Launches
+    from jsc.sweep.place import Place
+    from jsc.sweep.split import Layout
 
 ON_FAILURE = ("continue", "stop", "retry")
 
@@ -48,28 +45,11 @@ class JscLauncher(Launcher):
         self.num_retries = num_retries
         self.share_prefixes = share_prefixes
         self.config: DictConfig | None = None
-        self.composer: JobComposer | None = None
-        self.hydra_context: HydraContext | None = None
-        self.task_function: TaskFunction | None = None
-        self.sweep: Sweep | None = None  # a sweeper may launch its jobs in several batches
-        self.shift: Shift | None = None  # and keep the workers from one to the next
-
-    @staticmethod
-    def get_ready() -> "Callable[..., Any] | None":
-        """Called before a sweep's jobs are checked, which takes as long as getting ready to run them.
-
-        Returns what calls a function that imports torch, so that the sweep's own process need not; None if it must.
-        """
-        from hydra_plugins.jsc_launcher._server import ask_early, may_have_gpus, start_fork_server
-
-        if may_have_gpus():
-            return None
-        start_fork_server()
-        return ask_early
+        self._launches: Launches | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Raises CommandError on a setting out of its range."""
-        from jsc.cli.composer import job_composer
+        """Raises CommandError on a setting out of its range, and for another task than jsc.train's."""
+        from hydra_plugins.jsc_launcher._launches import Launches
         from jsc.errors import CommandError
 
         if self.num_workers is not None and self.num_workers < 1:
@@ -79,40 +59,39 @@ class JscLauncher(Launcher):
         if self.num_retries < 1:
             raise CommandError(f"hydra.launcher.num_retries={self.num_retries}: give 1 or more")
         self.config = config
-        self.hydra_context = hydra_context
-        self.task_function = task_function
-        self.composer = job_composer(hydra_context.config_loader)
+        self._launches = Launches(
+            config=config,
+            hydra_context=hydra_context,
+            task_function=task_function,
+            layout=self.layout(),
+            connect=self.connect,
+            jobs_run_elsewhere=self.jobs_run_elsewhere,
+            on_failure=self.on_failure,
+            num_retries=self.num_retries,
+            share_prefixes=self.share_prefixes,
+        )
 
     def layout(self) -> "Layout":
         """How many jobs run side by side, and where."""
-        from hydra_plugins.jsc_launcher._groups import Layout, num_cores
+        from jsc.sweep.split import Layout, num_cores
 
         return Layout(num_workers=self.num_workers or num_cores())
 
-    @property
-    def num_side_by_side(self) -> int:
-        """Jobs that run at a time."""
-        return self.layout().num_side_by_side
-
     def connect(self) -> "Callable[[Path], Place]":
         """Find what runs jobs; with a sweep's folder that becomes a place. Raises CommandError."""
-        from functools import partial
+        from jsc.sweep.runner import Here
 
-        from hydra_plugins.jsc_launcher._runner import here
+        num_workers = self.layout().num_workers
+        return lambda folder: Here(num_workers)
 
-        return partial(here, self.layout())
-
-    def keep_crew(self, num_jobs: int) -> AbstractContextManager["Shift"]:
-        """Launches within this context share workers, one progress line over `num_jobs` and, at its end, a summary."""
-        from hydra_plugins.jsc_launcher._shift import open_shift
-
-        return open_shift(self, num_jobs)
+    @property
+    def launches(self) -> "Launches":
+        assert self._launches is not None
+        return self._launches
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """One JobReturn a job, in order."""
-        from hydra_plugins.jsc_launcher._launch import launch
-
-        return launch(self, job_overrides, initial_job_idx)
+        return self.launches.launch(job_overrides, initial_job_idx)
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="jsc", node=JscLauncherConf, provider="jsc")

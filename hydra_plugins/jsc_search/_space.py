@@ -1,7 +1,7 @@
 """What a search may choose from: overrides of Hydra's grammar as Optuna's distributions."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
@@ -20,6 +20,23 @@ def space_of(overrides: Sequence[Override]) -> Space:
 def num_points(space: Space) -> float:
     """How many settings there are to choose from; infinite with an interval of real numbers."""
     return math.prod(_num_values(distribution) for distribution in space.values())
+
+
+def variants(overrides: Sequence[Override]) -> Iterator[list[str]]:
+    """As many jobs as it takes to see every value that may be chosen once, each beside the others' first."""
+    choices = [_choices(override) for override in overrides]
+    first = [values[0] for values in choices]
+    yield first
+    for index, values in enumerate(choices):
+        for value in values[1:]:
+            yield [*first[:index], value, *first[index + 1 :]]
+
+
+def _choices(override: Override) -> list[str]:
+    """A list's values; an interval's ends."""
+    key, value = override.get_key_element(), override.value()
+    values = (value.start, value.end) if isinstance(value, IntervalSweep) else override.sweep_string_iterator()
+    return [f"{key}={choice}" for choice in values]
 
 
 def _distribution(override: Override) -> BaseDistribution:

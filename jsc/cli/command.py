@@ -1,34 +1,31 @@
-"""The door of every command: from the words on the command line to checked settings, or a message and exit code 2.
+"""The door of every command: from the overrides on the command line to checked settings, or a message and exit code 2.
 
 Hydra composes the configuration from conf/; everything that can be known to be wrong is said before a run's folder is
 made. With HYDRA_FULL_ERROR=1 the traceback is shown as well.
 """
 
-import argparse
-import atexit
 import contextlib
-import gc
+import itertools
 import os
+import shlex
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import hydra
-from hydra._internal.utils import get_args_parser  # Hydra gives its argument parser no public name
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 import jsc.cli.run_names  # noqa: F401  # registers the resolvers that conf/train.yaml uses
-from jsc.cli.composer import Composer
 from jsc.cli.explanation import dotted_keys, explain, no_such_key
 from jsc.errors import CommandError, JobFailed
 
@@ -54,56 +51,53 @@ def compose_command(config_name: str, overrides: Sequence[str], schema: type[Set
         return check(compose(config_name, with_literal_paths), schema)
 
 
-def run_hydra(
-    main: Callable[[DictConfig], Any], config_name: str, *, check_jobs: Callable[[Iterable[DictConfig]], None]
-) -> NoReturn:
+def run_hydra(main: Callable[[DictConfig], Any], config_name: str) -> NoReturn:
     """Run `main` once, or with -m once a job, each in the folder that Hydra makes for it; then exit.
 
-    `check_jobs` is called beforehand with the jobs' configurations, for its errors; they exit with code 2. A job whose
-    `main` raises makes the exit code 1.
+    A command that cannot be carried out makes the exit code 2, a job whose `main` raises 1.
     """
-    atexit.register(_skip_last_collections)
     sys.argv[1:] = [a if a.startswith("-") else quote_path(a) for a in sys.argv[1:]]
-    arguments = get_args_parser().parse_args()
+    overrides = [a for a in sys.argv[1:] if a.startswith("~") or ("=" in a and not a.startswith("-"))]
     hydra_main = hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name=config_name)(main)
-    only_asks = (arguments.help, arguments.hydra_help, arguments.cfg, arguments.shell_completion, arguments.info)
+    wrong_command = (HydraException, OmegaConfBaseException, ValidationError, CommandError)  # others are a job's
     try:
-        if not any(only_asks):
-            with explained_errors(config_name, arguments.overrides):
-                check_jobs(job_variants(config_name, arguments))
-        with contextlib.nullcontext() if any(only_asks) else _errors_let_through():
+        with explained_errors(config_name, overrides, wrong_command), _errors_let_through():
             hydra_main()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except JobFailed:
         sys.exit(FAILED)
-    except CommandError as error:  # found by the launcher, which alone knows the whole sweep
-        print(error, file=sys.stderr)
-        sys.exit(WRONG_COMMAND)
     except Exception:
         traceback.print_exc()
         sys.exit(FAILED)
     sys.exit(DONE)
 
 
-def _skip_last_collections() -> None:
-    """Python's end would look through all configurations for garbage: a fifth of a second, as long as a job.
-
-    Not where jobs may have run: a file that one of them left open is written to its end when it is found there.
-    """
-    if "torch" not in sys.modules:
-        gc.freeze()
-
-
 @contextlib.contextmanager
 def _errors_let_through() -> Iterator[None]:
-    """Within this context a job's own error comes through Hydra, which else makes a message of it and exits."""
+    """Within this context errors come through Hydra, which else makes a message of a job's own error and exits."""
     before = os.environ.get("HYDRA_FULL_ERROR", "0")
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         yield
+    except _Carried as carried:
+        raise carried.error from None
     finally:
         os.environ["HYDRA_FULL_ERROR"] = before
+
+
+class _Carried(BaseException):
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+@contextlib.contextmanager
+def carried_out_of_a_callback() -> Iterator[None]:
+    """Within this context errors come through Hydra, which makes a warning of a callback's Exception and goes on."""
+    try:
+        yield
+    except Exception as error:
+        raise _Carried(error) from error
 
 
 def shows_full_error() -> bool:
@@ -112,21 +106,23 @@ def shows_full_error() -> bool:
 
 
 @contextlib.contextmanager
-def explained_errors(config_name: str, overrides: Sequence[str]) -> Iterator[None]:
+def explained_errors(
+    config_name: str,
+    overrides: Sequence[str],
+    errors: tuple[type[Exception], ...] = (HydraException, OmegaConfBaseException, ValueError),
+) -> Iterator[None]:
     """Within this context an error of the command becomes a message and exit code 2."""
     try:
         yield
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
+    except errors as error:
         if shows_full_error():
             traceback.print_exception(error)
         print(explain(error, overrides, lambda: compose_choices(config_name, overrides)), file=sys.stderr)
         sys.exit(WRONG_COMMAND)
 
 
-def compose(config_name: str, overrides: Sequence[str], *, config_dir: str | None = None) -> DictConfig:
+def compose(config_name: str, overrides: Sequence[str]) -> DictConfig:
     """The configuration that `overrides` make, Hydra's own node included. May be called within a job of Hydra's."""
-    if config_dir is not None:
-        overrides = [*overrides, f"hydra.searchpath=[{quoted(str(Path(config_dir).absolute()))}]"]
     current = GlobalHydra.instance()
     outer = current.hydra
     current.clear()
@@ -135,10 +131,16 @@ def compose(config_name: str, overrides: Sequence[str], *, config_dir: str | Non
             config = hydra.compose(config_name, list(overrides), return_hydra_config=True)
     finally:
         current.hydra = outer
-    for word in overrides:
-        if word.startswith("+") and not may_be_added(config_name, key_of(word), config):
-            raise CommandError(no_such_key(word, key_of(word), compose_choices(config_name, overrides), overrides))
+    check_added(config_name, overrides, config)
     return config
+
+
+def check_added(config_name: str, overrides: Sequence[str], config: DictConfig) -> None:
+    """Raises CommandError for a key that `+` adds where nothing reads it."""
+    for override in overrides:
+        if override.startswith("+") and not may_be_added(config_name, key_of(override), config):
+            choices = compose_choices(config_name, overrides)
+            raise CommandError(no_such_key(override, key_of(override), choices, overrides))
 
 
 def may_be_added(config_name: str, key: str, config: DictConfig) -> bool:
@@ -185,65 +187,55 @@ def plain_value(config: DictConfig, key: str) -> Any:
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
-def job_variants(config_name: str, arguments: argparse.Namespace) -> Iterator[DictConfig]:
-    """As many jobs as it takes to see every value of a sweep once, each beside the others' first."""
-
-    def compose_whole(words: list[str]) -> DictConfig:
-        return compose(config_name, words, config_dir=arguments.config_dir)
-
-    if not arguments.multirun:
-        yield compose_whole(arguments.overrides)
-        return
-    told, _ = fixed_and_swept(arguments.overrides, {})
-    config = compose_whole(told)
-    fixed, swept = fixed_and_swept(arguments.overrides, config.hydra.sweeper.get("params") or {})
-    for override in swept:
-        if override.is_interval_sweep() and config.hydra.sweeper._target_.endswith(".BasicSweeper"):
-            raise CommandError(f"{override.input_line}: an interval is searched, not swept: add hparams_search=optuna")
-    composer = composer_like(config, compose_whole)
-    choices = [values_of(o) for o in swept]
-    first = [c[0] for c in choices if c]
-    yield composer(fixed + first)
-    for index, values in enumerate(c for c in choices if c):
-        for value in values[1:]:
-            yield composer(fixed + first[:index] + [value] + first[index + 1 :])
-
-
-def composer_like(config: DictConfig, compose_whole: Callable[[list[str]], DictConfig]) -> Composer:
-    """For configurations with the groups of this one."""
-    groups = config.hydra.runtime.choices
-    # Any other word without a dot may be a group of the user's own.
-    return Composer(compose_whole, lambda key: key in groups or ("." not in key and key not in config))
-
-
 def fixed_and_swept(
-    words: Sequence[str], params: Mapping[str, Any], config_loader: ConfigLoader | None = None
+    overrides: Sequence[str], params: Mapping[str, Any], config_loader: ConfigLoader | None = None
 ) -> tuple[list[str], list[Override]]:
-    """What `words` and the sweeper's `params` hold fixed, as typed, and what they vary.
+    """What `overrides` and the sweeper's `params` hold fixed, as typed, and what they vary.
 
-    The last word for a key counts, and a param where there is none. `config_loader` knows what glob(...) stands for.
+    The last override of a key counts, and a param where there is none. `config_loader` knows what glob(...) stands for.
     """
     parse = OverridesParser.create(config_loader=config_loader).parse_overrides
-    told = {o.get_key_element(): o for o in parse(list(words))}
+    told = {o.get_key_element(): o for o in parse(list(overrides))}
     defaults = {o.get_key_element(): o for o in parse([f"{key}={value}" for key, value in params.items()])}
-    overrides = (told | {key: o for key, o in defaults.items() if key not in told}).values()
-    fixed = [str(o.input_line) for o in overrides if not o.is_sweep_override()]
-    return fixed, [o for o in overrides if o.is_sweep_override()]
+    read = (told | {key: o for key, o in defaults.items() if key not in told}).values()
+    fixed = [str(o.input_line) for o in read if not o.is_sweep_override()]
+    return fixed, [o for o in read if o.is_sweep_override()]
 
 
-def values_of(override: Override) -> list[str]:
-    """The single overrides that a sweep over a list of values stands for; an interval's ends; none for a glob."""
-    key, value = override.get_key_element(), override.value()
-    if isinstance(value, IntervalSweep):
-        return [f"{key}={value.start}", f"{key}={value.end}"]
-    if "glob(" in str(override.input_line):
-        return []
-    return [f"{key}={value}" for value in override.sweep_string_iterator()]
+def combinations(
+    overrides: Sequence[str], params: Mapping[str, Any], config_loader: ConfigLoader | None = None
+) -> list[list[str]]:
+    """The overrides of each job of a sweep over all that these vary, in the order of Hydra's own sweeper: params first.
+
+    Raises CommandError for an interval, and Hydra's errors.
+    """
+    values: dict[str, list[str]] = {}
+    parse = OverridesParser.create(config_loader=config_loader).parse_overrides
+    for override in parse([*(f"{key}={value}" for key, value in params.items()), *overrides]):
+        key = override.get_key_element()
+        if override.is_discrete_sweep():
+            values[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
+        elif override.is_sweep_override():
+            raise CommandError(f"{override.input_line}: an interval is searched, not swept: add hparams_search=optuna")
+        else:
+            values[key] = [f"{key}={override.get_value_element_as_str()}"]
+    return [list(job) for job in itertools.product(*values.values())]
+
+
+def command_of(overrides: Sequence[str]) -> str:
+    """What a user types to repeat a run."""
+    return shlex.join(["python", "-m", "jsc.train", *overrides])
 
 
 def key_of(override: str) -> str:
     """`optimizer.lr` of `optimizer.lr=0.1`, `+optimizer.lr=0.1` and `~optimizer.lr`."""
     return override.lstrip("+~").partition("=")[0]
+
+
+def last_value(arguments: Sequence[str], key: str) -> str | None:
+    """The last value that the command line gives a key, if it is not null."""
+    values = [a.partition("=")[2].strip("'") for a in arguments if "=" in a and key_of(a) == key]
+    return values[-1] if values and values[-1] != "null" else None
 
 
 def quote_path(override: str) -> str:

@@ -167,8 +167,8 @@ def _scores(loss: float | None, accuracy: float | None) -> str:
 
 
 def _speed(result: RunResult) -> str:
-    speed = f" at {result.jets_per_second:,.0f} jets a second" if result.jets_per_second else ""
-    return f"{result.fit_seconds:.1f} s of training{speed}, {result.total_seconds:.1f} s in all"
+    speed = f"; training alone {result.jets_per_second:,.0f} jets a second" if result.jets_per_second else ""
+    return f"{result.fit_seconds:.1f} s of fitting, {result.total_seconds:.1f} s in all{speed}"
 
 
 def test_tables(result: TestResult) -> str:

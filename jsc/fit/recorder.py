@@ -12,7 +12,7 @@ from jsc.results import METRICS_FILE, EpochMetrics, append_metrics, read_metrics
 
 
 class EpochRecorder(Checkpoint):
-    """One row an epoch. Also logs `jets_per_second`, the speed of training alone.
+    """One row an epoch. Also logs its `jets_per_second`: as jsc.results says, the speed of training alone.
 
     It is a Checkpoint because Lightning calls those after the module's own hooks, when an epoch's scores are known.
     """

@@ -1,22 +1,21 @@
 """A sweep's memory: which jobs it has, what has become of each, and the table of them.
 
-    <sweep>/sweep.json             the plan: the command's words and every job's settings, written before a job starts
+    <sweep>/sweep.json             the plan: the command's overrides, every job's settings; written before a job starts
     <sweep>/sweep.csv, sweep.md    the table, written anew whenever a job ends
     <sweep>/<job>_<overrides>/     the jobs' folders; a job's result.json alone says what has become of it
 
-Any launcher may use this; it sees plain values and starts no process.
+It sees plain values and starts no process.
 """
 
 import json
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from jsc.cli.command import fixed_and_swept, quoted
+from jsc.cli.command import fixed_and_swept, key_of, quoted
 from jsc.errors import CommandError, ResultError
 from jsc.reporting.sweep_table import CSV_FILE, MARKDOWN_FILE, SweepRow, sweep_csv, sweep_markdown
 from jsc.results import (
@@ -45,6 +44,10 @@ class Job:
     folder: Path
     settings: Mapping[str, Any]
     command: str
+
+    @property
+    def log_file(self) -> Path:
+        return self.folder / "train.log"
 
     @property
     def last_checkpoint(self) -> Path:
@@ -83,16 +86,19 @@ class Job:
 
 @dataclass
 class Sweep:
-    """Jobs that share a folder. `states`: what this process knows beyond the jobs' files ("running", "failed")."""
+    """Jobs that share a folder. `states`: what this process knows beyond the jobs' files ("running", "failed").
+
+    `overrides`: the command's, as typed.
+    """
 
     folder: Path
-    words: Sequence[str]
+    overrides: Sequence[str]
     jobs: list[Job] = field(default_factory=list)
     states: dict[int, str] = field(default_factory=dict)
     errors: dict[int, str] = field(default_factory=dict)
 
     def add(self, jobs: Sequence[Job], *, resumes: bool) -> None:
-        """Take in further jobs and write the plan.
+        """Take in further jobs.
 
         Raises CommandError if the folder holds other jobs than these, or these and the sweep was not to be resumed.
         """
@@ -107,9 +113,9 @@ class Sweep:
                         f"sweep.resume={quoted(str(self.folder))}, else another hydra.sweep.dir"
                     )
         self.jobs += jobs
-        write_atomically(self.folder / PLAN_FILE, json.dumps(self._plan(), indent=1) + "\n")
 
-    def _plan(self) -> dict[str, Any]:
+    def write_plan(self, to_run: Collection[int]) -> None:
+        """`to_run`: the numbers of the jobs that this launch is to run, which `sweep.part` splits."""
         settings = [job.settings for job in self.jobs]
         shared = {
             key: value
@@ -125,7 +131,8 @@ class Sweep:
             }
             for job in self.jobs
         ]
-        return {"words": list(self.words), "settings": shared, "jobs": jobs}
+        plan = {"words": list(self.overrides), "settings": shared, "jobs": jobs, "to_run": sorted(to_run)}
+        write_atomically(self.folder / PLAN_FILE, json.dumps(plan, indent=1) + "\n")
 
     def rows(self) -> list[SweepRow]:
         """The table's rows, from the jobs' own files."""
@@ -184,20 +191,14 @@ def read_plan(folder: Path) -> dict[str, Any] | None:
 
 
 def swept_keys(folder: Path, params: Mapping[str, Any]) -> list[str]:
-    """The keys that the sweep in `folder` varies by its words or its sweeper's `params`; none where none has begun."""
-    path = folder / PLAN_FILE
-    if not path.is_file():
-        return []
-    state = path.stat()
-    return _swept_keys(folder, (state.st_ino, state.st_mtime_ns), tuple((key, str(v)) for key, v in params.items()))
-
-
-@lru_cache(maxsize=8)
-def _swept_keys(folder: Path, version: tuple[int, int], params: tuple[tuple[str, str], ...]) -> list[str]:
-    """Every job of a sweep asks, and a word of a thousand values takes as long to read as an epoch of training."""
+    """The keys that the sweep in `folder` varies, by its overrides or its sweeper's `params`; none if there is none."""
     plan = read_plan(folder)
-    assert plan is not None
-    _, swept = fixed_and_swept(plan["words"], dict(params))
+    return [] if plan is None else varied_keys(plan["words"], params)
+
+
+def varied_keys(overrides: Sequence[str], params: Mapping[str, Any]) -> list[str]:
+    """The keys that a sweep's overrides, or its sweeper's `params`, give several values."""
+    _, swept = fixed_and_swept(overrides, dict(params))
     return [override.key_or_group for override in swept]
 
 
@@ -233,22 +234,22 @@ def _same(a: Any, b: Any) -> bool:
     return bool(a == b and type(a) is type(b)) or both_nan
 
 
-def resumed_words(folder: Path, further: Sequence[str]) -> list[str]:
-    """The words that a sweep was started with, `further` ones in their places, and where it goes on.
+def resumed_sweep(folder: Path, further: Sequence[str]) -> list[str]:
+    """The overrides that a sweep was started with, `further` ones in their places, and where it goes on.
 
     If another launcher is chosen the settings of the one before are dropped. Raises CommandError.
     """
     plan = read_plan(folder)
-    recorded = [] if plan is None else [str(word) for word in plan["words"]]
-    if any(word.startswith("hydra/launcher=") and word not in recorded for word in further):
-        recorded = [word for word in recorded if not word.lstrip("+").startswith("hydra.launcher.")]
-    has_overrides = any(not word.startswith("-") for word in further)
+    recorded = [] if plan is None else [str(override) for override in plan["words"]]
+    if any(override.startswith("hydra/launcher=") and override not in recorded for override in further):
+        recorded = [o for o in recorded if not o.lstrip("+").startswith("hydra.launcher.")]
+    has_overrides = any(not override.startswith("-") for override in further)
     if not folder.is_dir():
         raise CommandError(f"sweep.resume={folder}: there is no such folder; give that of a sweep")
     if plan is None and not has_overrides:
         raise CommandError(f"sweep.resume={folder}: holds no {PLAN_FILE}, so no job of it began: start the sweep anew")
-    dropped = ("hydra.sweep.dir", "sweep.resume", "sweep.dry_run")
-    words = {word.partition("=")[0]: word for word in recorded if word.partition("=")[0] not in dropped}
-    words |= {word.partition("=")[0]: word for word in further if word not in ("-m", "--multirun")}
+    dropped = ("hydra.sweep.dir", "sweep.resume", "sweep.part", "sweep.dry_run")
+    overrides = {key_of(o): o for o in recorded if key_of(o) not in dropped}
+    overrides |= {key_of(o): o for o in further if o not in ("-m", "--multirun")}
     place = quoted(str(folder))
-    return ["-m", *words.values(), f"sweep.resume={place}", f"hydra.sweep.dir={place}"]
+    return ["-m", *overrides.values(), f"sweep.resume={place}", f"hydra.sweep.dir={place}"]

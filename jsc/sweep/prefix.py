@@ -8,9 +8,9 @@ import logging
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jsc.cli.settings import TrainSettings, changes_length, values_where
 from jsc.errors import ResultError
@@ -24,6 +24,9 @@ from jsc.results import (
     write_atomically,
 )
 
+if TYPE_CHECKING:
+    from torch import nn
+
 log = logging.getLogger(__name__)
 
 _LAST_CHECKPOINT = "jsc.fit.checkpoint.LastCheckpoint"
@@ -36,52 +39,26 @@ _BLIND_CALLBACKS = (
 )
 
 
-def share_keys(
-    settings: Mapping[int, TrainSettings],
-    ask: Callable[[Callable[..., dict[str, bool]], list[TrainSettings]], dict[str, bool]],
-) -> dict[int, str | None]:
+def share_keys(settings: Mapping[int, TrainSettings], draw_nothing: Mapping[int, object]) -> dict[int, str | None]:
     """For each of these runs, by number: the same key for those that train alike as far as both go; None for the rest.
 
-    They differ in `trainer.max_epochs` alone, and their layers draw no numbers that the engine does not know. `ask`
-    calls a function that imports torch, for networks that `remember` was not told of.
+    They differ in `trainer.max_epochs` alone, and their layers draw no numbers that the engine does not know: what
+    `draws_nothing` says of them is True.
     """
-    keys = {num: _share_key(s) for num, s in settings.items()}
+    keys = {num: _share_key(s) if draw_nothing[num] is True else None for num, s in settings.items()}
     num_alike = Counter(keys.values())
-    alike = {num: key for num, key in keys.items() if key is not None and num_alike[key] > 1}
-    unknown = [settings[num] for num in alike if _network_of(settings[num]) not in _draws_nothing]
-    if unknown:
-        remember(ask(networks_that_draw_nothing, unknown))
-    return {num: alike.get(num) if _draws_nothing.get(_network_of(s)) else None for num, s in settings.items()}
+    return {num: key if num_alike[key] > 1 else None for num, key in keys.items()}
 
 
-def remember(networks: Mapping[str, bool]) -> None:
-    """What `networks_that_draw_nothing` returned in another process."""
-    _draws_nothing.update(networks)
-
-
-_draws_nothing: dict[str, bool] = {}
-
-
-def networks_that_draw_nothing(settings: Sequence[TrainSettings]) -> dict[str, bool]:
-    """Whether each network is made of layers whose random numbers are counted by step, not drawn in sequence."""
+def draws_nothing(network: "nn.Module") -> bool:
+    """Whether its layers' random numbers are counted by step, not drawn in sequence."""
     from jsc.engine import CannotLower, lower
-    from jsc.models.plugins import import_plugins
-    from jsc.run.assembly import build_network, jets_of
 
-    known: dict[str, bool] = {}
-    for s in settings:
-        if _network_of(s) not in known:  # of a thousand runs most have the same
-            import_plugins(s.plugins)
-            try:
-                lower(build_network(s.model, jets_of(s.dataset)))
-                known[_network_of(s)] = True
-            except CannotLower:
-                known[_network_of(s)] = False
-    return known
-
-
-def _network_of(settings: TrainSettings) -> str:
-    return repr((settings.model, settings.dataset, settings.plugins))
+    try:
+        lower(network)
+    except CannotLower:
+        return False
+    return True
 
 
 def _share_key(settings: TrainSettings) -> str | None:

@@ -1,16 +1,25 @@
-import argparse
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from omegaconf import DictConfig
 
-from jsc.cli.command import INTERRUPTED, compose, compose_command, job_variants, quote_path, run_hydra
+from jsc.cli.command import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    WRONG_COMMAND,
+    compose,
+    compose_command,
+    last_value,
+    quote_path,
+    run_hydra,
+)
 from jsc.cli.run_names import job_name, run_id, sweep_name
 from jsc.cli.settings import TrainSettings
+from jsc.errors import CommandError, JobFailed
 
 
 @pytest.mark.parametrize(
@@ -70,7 +79,8 @@ def test_a_wrong_command_is_answered_on_one_screen(
 def test_a_word_may_add_what_is_read(word: str, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "a.yaml").write_text("# @package _global_\nseed: 5\n")
-    told = compose("train", [word], config_dir=str(tmp_path)).hydra.overrides
+    searchpath = f"hydra.searchpath=[{tmp_path}]"
+    told = compose("train", [word, searchpath]).hydra.overrides
     assert word in [*told.task, *told.hydra]
 
 
@@ -79,40 +89,6 @@ def test_the_traceback_is_shown_on_request(monkeypatch: pytest.MonkeyPatch, caps
     with pytest.raises(SystemExit):
         compose_command("train", ["model=jsc_huge"], TrainSettings)
     assert "Traceback" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("command", "jobs"),
-    [
-        ("seed=1", [["seed=1"]]),
-        ("-m seed=1 optimizer.lr=0.1,0.2", [["seed=1", "optimizer.lr=0.1"], ["seed=1", "optimizer.lr=0.2"]]),
-        (
-            "-m +model.options.a=1,2 +dataset.b=3,4",
-            [[f"model.options.a={a}", f"dataset.b={b}"] for a, b in ((1, 3), (2, 3), (1, 4))],
-        ),
-        ("-m seed=1 seed=4 optimizer.lr=0.1 optimizer.lr=0.2,0.3", [["seed=4", f"optimizer.lr=0.{i}"] for i in (2, 3)]),
-        (
-            "-m hparams_search=optuna optimizer.lr=interval(0.1,1) dataset.batch_size=64 scheduler=none",
-            [
-                ["hparams_search=optuna", "dataset.batch_size=64", "scheduler=none", f"optimizer.lr={r}"]
-                for r in (0.1, 1.0)
-            ],
-        ),
-        ("-m seed=range(0,3)", [["seed=0"], ["seed=1"], ["seed=2"]]),
-        (
-            "-m experiment=lr_x_batch_size optimizer.lr=0.5",
-            [
-                ["experiment=lr_x_batch_size", "optimizer.lr=0.5", f"dataset.batch_size={b}"]
-                for b in (64, 128, 256, 512)
-            ],
-        ),
-    ],
-)
-def test_every_value_of_a_sweep_is_checked_once(command: str, jobs: list[list[str]]) -> None:
-    words = command.split()
-    arguments = argparse.Namespace(multirun="-m" in words, overrides=[w for w in words if w != "-m"], config_dir=None)
-    found = [[o.lstrip("+") for o in job.hydra.overrides.task] for job in job_variants("train", arguments)]
-    assert found == jobs
 
 
 def test_paths_are_taken_literally(tmp_path: Path) -> None:
@@ -159,14 +135,38 @@ def test_runs_of_one_instant_have_names_of_their_own() -> None:
     assert run_id() == run_id()
 
 
-def test_ctrl_c_while_the_command_is_checked_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    def check_jobs(configs: Iterable[DictConfig]) -> None:
-        raise KeyboardInterrupt
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (None, DONE),
+        (JobFailed(), FAILED),
+        (ValueError("of a job's surroundings"), FAILED),
+        (KeyboardInterrupt(), INTERRUPTED),
+        (CommandError("no"), WRONG_COMMAND),
+    ],
+)
+def test_exit_codes(error: BaseException | None, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def main(config: DictConfig) -> None:
+        if error is not None:
+            raise error
 
-    monkeypatch.setattr(sys, "argv", ["jsc.train"])
+    monkeypatch.setattr("jsc.sweep.checks.prepare_run", main)  # a callback of Hydra's calls it
+    monkeypatch.setattr(sys, "argv", ["jsc.train", f"hydra.run.dir={tmp_path / 'run'}"])
     with pytest.raises(SystemExit) as ended:
-        run_hydra(pytest.fail, "train", check_jobs=check_jobs)
-    assert ended.value.code == INTERRUPTED
+        run_hydra(lambda config: None, "train")
+    assert ended.value.code == code
+    assert (tmp_path / "run").exists() == (error is None)
+    monkeypatch.setattr("jsc.sweep.checks.prepare_run", lambda config: None)
+    with pytest.raises(SystemExit) as ended:
+        run_hydra(main, "train")
+    assert ended.value.code == code
+
+
+def test_the_last_value_counts() -> None:
+    words = ["resume=a", "sweep.resume=b", "resume='c d'", "seed"]
+    assert last_value(words, "resume") == "c d"
+    assert last_value([*words, "resume=null"], "resume") is None
+    assert last_value(words, "seed") is None
 
 
 @pytest.mark.parametrize("module", ["jsc.cli.command", "jsc.cli.settings", "jsc.train", "jsc.results", "jsc.reporting"])

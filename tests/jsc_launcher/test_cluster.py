@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext
+from hydra_plugins.jsc_launcher._groups import Layout
+from hydra_plugins.jsc_launcher._runner import End, PackedConfig, Work
 from omegaconf import OmegaConf
 
 from hydra_plugins.jsc_launcher import _cluster
 from hydra_plugins.jsc_launcher._cluster import OnCluster
-from hydra_plugins.jsc_launcher._groups import Layout
 from hydra_plugins.jsc_launcher._node import NodeTask
-from hydra_plugins.jsc_launcher._runner import End, PackedConfig, Work
 from hydra_plugins.jsc_launcher._tasks import Event, Task, TaskFolder
 from hydra_plugins.jsc_launcher.ray_launcher import RayLauncher
 from hydra_plugins.jsc_launcher.slurm_launcher import SlurmLauncher

@@ -187,37 +187,32 @@ def test_wrong_settings_are_answered_before_a_folder_is_made(
 
 
 SCRIPT = """
-import os
-from dataclasses import dataclass
 import hydra
-from hydra.core.config_store import ConfigStore
-from omegaconf import OmegaConf
 
-@dataclass
-class Conf:
-    x: int = 0
-
-ConfigStore.instance().store(name="config", node=Conf)
-
-@hydra.main(version_base="1.3", config_path=None, config_name="config")
+@hydra.main(version_base="1.3", config_path=None)
 def main(config):
-    assert isinstance(OmegaConf.to_object(config), Conf)
-    os.chdir("else")
+    pass
 
 if __name__ == "__main__":
     main()
 """
 
 
-def test_a_users_own_script_is_swept(tmp_path: Path) -> None:
-    """Its classes travel with its function, and its worker stays where the sweep began."""
+def test_another_task_than_jscs_is_refused_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
-    (tmp_path / "else").mkdir()
-    words = ["-m", "hydra/launcher=jsc", "hydra.launcher.num_workers=1", "x=1,2", "hydra.sweep.dir=out"]
-    subprocess.run([sys.executable, "script.py", *words], cwd=tmp_path, check=True, timeout=PATIENCE)
-    configs = [(tmp_path / "out" / job / ".hydra" / "config.yaml").read_text() for job in ("0", "1")]
-    assert configs == ["x: 1\n", "x: 2\n"]
-    assert list((tmp_path / "else").iterdir()) == []
+    words = ["-m", "hydra/launcher=jsc", "+x=1,2", "hydra.sweep.dir=out"]
+    done = subprocess.run(
+        [sys.executable, "script.py", *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("hydra/launcher=jsc runs jobs of jsc.train alone, not main of __main__: take")
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_dry_run_shows_the_jobs_and_leaves_nothing(

@@ -1,23 +1,15 @@
-from collections.abc import Callable
-from typing import TypeVar
-
 import pytest
+from torch import nn
 
-import jsc.engine
-from jsc.engine import CannotLower
-from jsc.sweep import prefix
-from jsc.sweep.prefix import networks_that_draw_nothing, remember, share_keys
+from jsc.models import build_model
+from jsc.sweep.fork_server import Death
+from jsc.sweep.prefix import draws_nothing, share_keys
 from tests.conftest import settings_of
-
-Answer = TypeVar("Answer")
-
-
-def call(function: Callable[..., Answer], *arguments: object) -> Answer:
-    return function(*arguments)
 
 
 def keys_of(*runs: list[str]) -> list[str | None]:
-    return list(share_keys({num: settings_of(*words) for num, words in enumerate(runs)}, call).values())
+    settings = {num: settings_of(*overrides) for num, overrides in enumerate(runs)}
+    return list(share_keys(settings, dict.fromkeys(settings, True)).values())
 
 
 def of_two_lengths(*words: str) -> list[str | None]:
@@ -39,28 +31,19 @@ def test_runs_that_differ_in_anything_else_do_not(word: str) -> None:
     assert None not in keys
 
 
-def test_runs_alone_have_no_key_and_nothing_is_asked() -> None:
-    settings = {3: settings_of(), 5: settings_of("seed=1", "trainer.max_epochs=50")}
-    assert share_keys(settings, lambda *_: pytest.fail("asked")) == {3: None, 5: None}
+def test_runs_alone_have_no_key() -> None:
+    assert keys_of([], ["seed=1", "trainer.max_epochs=50"]) == [None, None]
 
 
-@pytest.fixture(autouse=True)
-def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prefix, "_draws_nothing", {})
+@pytest.mark.parametrize("found", [False, Death("killed")])
+def test_layers_that_draw_their_own_numbers_keep_runs_apart(found: object) -> None:
+    settings = {n: settings_of(f"trainer.max_epochs={n}") for n in (1, 50)}
+    assert share_keys(settings, dict.fromkeys(settings, found)) == {1: None, 50: None}
 
 
-def test_what_is_known_is_not_asked() -> None:
-    runs = {n: settings_of(f"trainer.max_epochs={n}") for n in (1, 50)}
-    remember(networks_that_draw_nothing(list(runs.values())))
-    assert None not in share_keys(runs, lambda *_: pytest.fail("asked")).values()
-
-
-def test_layers_that_draw_their_own_numbers_keep_runs_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    def cannot(*_: object) -> None:
-        raise CannotLower("RReLU")
-
-    monkeypatch.setattr(jsc.engine, "lower", cannot)
-    assert of_two_lengths() == [None, None]
+def test_a_layer_that_the_engine_does_not_know_may_draw_numbers() -> None:
+    assert not draws_nothing(nn.Sequential(nn.RReLU(), nn.Linear(16, 5)))
+    assert draws_nothing(build_model("jsc-trt", num_features=16, num_classes=5))
 
 
 def test_a_schedule_that_is_told_the_length_keeps_runs_apart() -> None:

@@ -7,8 +7,15 @@ import pytest
 
 from jsc.errors import CommandError
 from jsc.results import RunResult
-from jsc.sweep.plan import Job, Sweep, check_folders, read_plan, resumed_words, swept_keys
+from jsc.sweep.plan import Job, Sweep, check_folders, read_plan, resumed_sweep, swept_keys
 from jsc.sweep.summary import summary
+
+
+def begun(folder: Path, overrides: list[str], jobs: list[Job], *, resumes: bool = False) -> Sweep:
+    sweep = Sweep(folder, overrides)
+    sweep.add(jobs, resumes=resumes)
+    sweep.write_plan({job.num for job in jobs})
+    return sweep
 
 
 def job(num: int, folder: Path, **settings: Any) -> Job:
@@ -21,7 +28,7 @@ def jobs(tmp_path: Path) -> list[Job]:
 
 
 def test_the_plan_says_once_what_the_jobs_share(tmp_path: Path, jobs: list[Job]) -> None:
-    Sweep(tmp_path, ["lr=0.1,0.01"]).add(jobs, resumes=False)
+    begun(tmp_path, ["lr=0.1,0.01"], jobs)
     plan = json.loads((tmp_path / "sweep.json").read_text())
     assert plan["words"] == ["lr=0.1,0.01"]
     assert set(plan["settings"]) == {"seed", "rate"}
@@ -29,8 +36,8 @@ def test_the_plan_says_once_what_the_jobs_share(tmp_path: Path, jobs: list[Job])
 
 
 def test_a_resumed_sweep_may_grow_but_not_change(tmp_path: Path, jobs: list[Job]) -> None:
-    Sweep(tmp_path, []).add(jobs, resumes=False)
-    Sweep(tmp_path, []).add([*jobs, job(2, tmp_path, lr=1.0, seed=0)], resumes=True)
+    begun(tmp_path, [], jobs)
+    begun(tmp_path, [], [*jobs, job(2, tmp_path, lr=1.0, seed=0)], resumes=True)
     with pytest.raises(CommandError, match=r"job 1 \(1_job\) has changed: seed was 0, is 5; new was \(nothing\), is 1"):
         Sweep(tmp_path, []).add([job(1, tmp_path, lr=0.01, seed=5, rate=float("nan"), new=1)], resumes=True)
     with pytest.raises(CommandError, match=r"seed was 0, is 0\.0"):
@@ -70,38 +77,47 @@ def test_the_best_checkpoint_is_named_where_it_lies_now(
 
 def test_resuming_repeats_the_words_in_their_order(tmp_path: Path, jobs: list[Job]) -> None:
     folder = tmp_path / "it's,=odd"
-    Sweep(folder, ["hydra.launcher.num_workers=2", "lr=1,2", "seed=0,1", "hydra.sweep.dir=x"]).add(jobs, resumes=False)
-    words = resumed_words(folder, ["hydra.launcher.num_workers=4", "-m", "lr=1,2", "plugins=[x]"])
+    overrides = ["hydra.launcher.num_workers=2", "lr=1,2", "seed=0,1", "hydra.sweep.dir=x", "sweep.part=1/3"]
+    begun(folder, overrides, jobs)
+    words = resumed_sweep(folder, ["hydra.launcher.num_workers=4", "-m", "lr=1,2", "plugins=[x]"])
     assert words[:5] == ["-m", "hydra.launcher.num_workers=4", "lr=1,2", "seed=0,1", "plugins=[x]"]
     assert [w.partition("=")[0] for w in words[5:]] == ["sweep.resume", "hydra.sweep.dir"]
     assert "it\\'s,=odd" in words[5]
 
 
 def test_another_launcher_does_not_get_the_settings_of_the_one_before(tmp_path: Path, jobs: list[Job]) -> None:
-    begun = ["hydra/launcher=submitit_slurm", "hydra.launcher.num_tasks=20", "lr=1,2", "hydra.launcher.num_workers=2"]
-    Sweep(tmp_path, begun).add(jobs, resumes=False)
-    words = resumed_words(tmp_path, ["hydra/launcher=jsc", "hydra.launcher.num_workers=8"])
+    overrides = [
+        "hydra/launcher=submitit_slurm",
+        "hydra.launcher.num_tasks=20",
+        "lr=1,2",
+        "hydra.launcher.num_workers=2",
+    ]
+    begun(tmp_path, overrides, jobs)
+    words = resumed_sweep(tmp_path, ["hydra/launcher=jsc", "hydra.launcher.num_workers=8"])
     assert words[1:4] == ["hydra/launcher=jsc", "lr=1,2", "hydra.launcher.num_workers=8"]
-    assert resumed_words(tmp_path, ["hydra/launcher=submitit_slurm"])[1:5] == begun
+    assert resumed_sweep(tmp_path, ["hydra/launcher=submitit_slurm"])[1:5] == overrides
 
 
 @pytest.mark.parametrize(("name", "message"), [("nowhere", "no such folder"), ("empty", "start the sweep anew")])
 def test_what_is_no_sweep_is_not_resumed(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(CommandError, match=message):
-        resumed_words(tmp_path / name, [])
+        resumed_sweep(tmp_path / name, [])
 
 
 def test_a_damaged_plan_is_named(tmp_path: Path) -> None:
     (tmp_path / "sweep.json").write_text("{")
     with pytest.raises(CommandError, match=r"sweep\.json cannot be read"):
-        resumed_words(tmp_path, [])
+        resumed_sweep(tmp_path, [])
 
 
-def test_what_a_sweep_varies_is_read_anew_when_its_plan_is(tmp_path: Path, jobs: list[Job]) -> None:
+def test_what_a_sweep_varies_is_in_its_plan(tmp_path: Path, jobs: list[Job]) -> None:
     assert swept_keys(tmp_path, {}) == []
-    Sweep(tmp_path, ["lr=0.1,0.01", "seed=0"]).add(jobs, resumes=False)
+    begun(tmp_path, ["lr=0.1,0.01", "seed=0"], jobs)
     assert swept_keys(tmp_path, {}) == ["lr"]
     assert swept_keys(tmp_path, {"rate": "interval(0, 1)"}) == ["lr", "rate"]
-    Sweep(tmp_path, ["lr=0.1,0.01", "seed=0,1"]).add(jobs, resumes=True)
-    assert swept_keys(tmp_path, {}) == ["lr", "seed"]
+
+
+def test_another_value_of_an_added_key_takes_the_first_ones_place(tmp_path: Path, jobs: list[Job]) -> None:
+    begun(tmp_path, ["+model.options.width=1,2", "seed=0"], jobs)
+    assert resumed_sweep(tmp_path, ["+model.options.width=1,2,3"])[1:3] == ["+model.options.width=1,2,3", "seed=0"]

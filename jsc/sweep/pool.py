@@ -1,6 +1,7 @@
-"""The worker processes of a sweep, seen from the sweep: started, given jobs, replaced when they die."""
+"""A sweep's worker pool: processes that are started, given jobs, and replaced when they die."""
 
 import os
+import pickle
 import signal
 import time
 from collections.abc import Sequence
@@ -10,22 +11,19 @@ from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
-import cloudpickle
-from hydra.core.utils import JobReturn
-
-from hydra_plugins.jsc_launcher._server import context_of, ignored_signals, may_have_gpus
-from hydra_plugins.jsc_launcher._worker import Assignment, Outcome, work
+from jsc.sweep.fork_server import context_of, how_it_ended, ignored_signals, may_have_gpus
+from jsc.sweep.worker import Answer, Order, work
 
 Slot = int  # a worker's place; a dead worker's replacement takes its place and its GPU
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A job's end: what it returned, or the words on how its worker died, or neither if it was interrupted."""
+    """A worker has answered, or, if there is no answer, died: of what."""
 
-    key: int
-    job_return: JobReturn | None
-    death: str | None
+    num: int  # of the job
+    answer: Answer | None
+    death: str
     seconds: float
 
 
@@ -33,7 +31,7 @@ class Ended:
 class _Worker:
     process: BaseProcess
     pipe: Connection
-    key: int | None = None  # of its job
+    num: int | None = None  # of its job
     started: float = 0.0
 
     def signal(self, number: int) -> None:
@@ -44,53 +42,53 @@ class _Worker:
 
 
 @dataclass
-class Crew:
-    """At most `num_workers` processes. `setup`: the pickled task function, context and state of Hydra's.
+class WorkerPool:
+    """At most `num_workers` processes. `hydra`: what all jobs share of Hydra's, pickled.
 
     `gpus`: the GPUs (CUDA_VISIBLE_DEVICES) that are dealt out over the workers; empty: none are. `may_fork`: they are
     forks of one process, which imports torch once for all of them.
     """
 
     num_workers: int
-    setup: bytes
+    hydra: bytes
     gpus: Sequence[str] = ()
     may_fork: bool = False
     _workers: dict[Slot, _Worker] = field(default_factory=dict)
 
     @property
     def running(self) -> dict[int, float]:
-        """Keys of the jobs under way, and when each started (time.monotonic)."""
-        return {worker.key: worker.started for worker in self._workers.values() if worker.key is not None}
+        """Numbers of the jobs under way, and when each started (time.monotonic)."""
+        return {worker.num: worker.started for worker in self._workers.values() if worker.num is not None}
 
     def has_room(self) -> bool:
         return len(self.running) < self.num_workers
 
-    def start(self, key: int, assignment: Assignment) -> None:
+    def start(self, order: Order) -> None:
         """Give a job to an idle worker, or to a new one."""
-        slot = next((s for s, worker in self._workers.items() if worker.key is None), None)
+        slot = next((s for s, worker in self._workers.items() if worker.num is None), None)
         if slot is None:
             slot = next(s for s in range(self.num_workers) if s not in self._workers)
             self._workers[slot] = self._new_worker(slot)
         worker = self._workers[slot]
-        worker.key, worker.started = key, time.monotonic()
+        worker.num, worker.started = order.job.num, time.monotonic()
         with suppress(ConnectionError):  # a worker that has died is found out by wait()
-            worker.pipe.send_bytes(cloudpickle.dumps(assignment))
+            worker.pipe.send_bytes(pickle.dumps(order))
 
     def _new_worker(self, slot: Slot) -> _Worker:
         context = context_of(may_fork=self.may_fork)
         ours, theirs = context.Pipe()
         # Not a daemon: a job may start processes of its own (trainer=ddp). It ends when the pipe closes.
-        process = context.Process(target=work, args=(theirs,), name=f"jsc-worker-{slot}")
+        process: BaseProcess = context.Process(target=work, args=(theirs,), name=f"jsc-worker-{slot}")  # type: ignore[attr-defined]
         with ignored_signals():
             process.start()
         theirs.close()
         with suppress(ConnectionError):
-            ours.send_bytes(cloudpickle.dumps({**os.environ, **gpu_of(slot, self.gpus)}))
-            ours.send_bytes(self.setup)
+            ours.send_bytes(pickle.dumps({**os.environ, **gpu_of(slot, self.gpus)}))
+            ours.send_bytes(self.hydra)
         return _Worker(process, ours)
 
     def wait(self, seconds: float) -> list[Ended]:
-        """The jobs that end within this time; returns at the first."""
+        """What workers answer within this time; returns at the first."""
         slots = {worker.pipe: slot for slot, worker in self._workers.items()}
         ended = []
         for pipe in connection.wait(list(slots), timeout=seconds):
@@ -98,18 +96,17 @@ class Crew:
             slot = slots[pipe]
             worker = self._workers[slot]
             try:
-                outcome: Outcome | None = cloudpickle.loads(pipe.recv_bytes())
+                answer: Answer | None = pickle.loads(pipe.recv_bytes())
             except (EOFError, ConnectionError):
-                outcome = None
-            if outcome is None or outcome.job_return is None:
+                answer = None
+            if answer is None or answer.how == "interrupted":
                 del self._workers[slot]
                 pipe.close()
                 worker.process.join()
-            if worker.key is not None:
-                job_return = outcome.job_return if outcome is not None else None
-                death = _death(worker.process) if outcome is None else None
-                ended.append(Ended(worker.key, job_return, death, time.monotonic() - worker.started))
-                worker.key = None
+            if worker.num is not None:
+                death = how_it_ended(worker.process) if answer is None else ""
+                ended.append(Ended(worker.num, answer, death, time.monotonic() - worker.started))
+                worker.num = None
         return ended
 
     def interrupt(self) -> None:
@@ -142,11 +139,3 @@ def visible_gpus() -> list[str]:
     count = torch.cuda.device_count()
     named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     return named[:count] if named else [str(i) for i in range(count)]
-
-
-def _death(process: BaseProcess) -> str:
-    code = process.exitcode
-    if code is not None and code < 0:
-        name = signal.Signals(-code).name
-        return f"its process was killed by {name}" + (" (out of memory?)" if -code == signal.SIGKILL else "")
-    return f"its process ended with exit code {code}"

@@ -23,9 +23,9 @@ MAX_LINES = 20  # of running jobs; a cluster runs hundreds
 class Display:
     """Shown from its making to `stop`; `update` may be called at any time, `ended` once a job."""
 
-    def __init__(self, sweep: Sweep, num_workers: int, *, num_jobs: int, num_done: int) -> None:
+    def __init__(self, sweep: Sweep, num_side_by_side: int, *, num_jobs: int, num_done: int) -> None:
         self._sweep = sweep
-        self._num_workers = num_workers
+        self._num_side_by_side = num_side_by_side
         self._num_jobs = num_jobs  # a search's sweep holds those alone that are proposed so far
         self._num_done = num_done
         self._num_failed = 0
@@ -68,7 +68,7 @@ class Display:
         num_left = self._num_jobs - self._num_done - self._num_failed
         if not self._seconds or num_left <= 0:
             return None
-        return sum(self._seconds) / len(self._seconds) * num_left / min(self._num_workers, num_left)
+        return sum(self._seconds) / len(self._seconds) * num_left / min(self._num_side_by_side, num_left)
 
     def update(self, running: Mapping[int, float]) -> None:
         """Draw anew; `running`: the jobs under way, and when each started."""

@@ -5,18 +5,20 @@ A rehearsal of the default run loads what the first job of each would else load 
 
 import logging
 from contextlib import suppress
+from pathlib import Path
 
 from jsc.cli.imports import lean_imports
 
 with lean_imports():
     import torch
 
-    import jsc.run.training  # noqa: F401
+    import jsc.run.training
+    import jsc.sweep.worker  # noqa: F401
     from jsc.cli.command import default_settings
     from jsc.cli.settings import TrainSettings
     from jsc.datasets.epoch_order import EpochOrder
     from jsc.engine import warm_up
-    from jsc.run.assembly import rehearse
+    from jsc.run.assembly import prepare
 
     engine_log, to_terminal = logging.getLogger("jsc.engine"), logging.StreamHandler()
     engine_log.addHandler(to_terminal)
@@ -24,6 +26,6 @@ with lean_imports():
     with suppress(Exception):  # a worker that needs it will meet and log it
         warm_up(torch.float32)
         EpochOrder(1, seed=0).rows_N()
-        rehearse(TrainSettings.model_validate(default_settings("train", TrainSettings)))
+        prepare(TrainSettings.model_validate(default_settings("train", TrainSettings)), Path())
     engine_log.setLevel(logging.NOTSET)
     engine_log.removeHandler(to_terminal)

@@ -1,10 +1,12 @@
 import itertools
+from collections.abc import Iterable
 
 import pytest
 
-from hydra_plugins.jsc_launcher._dry_run import makespan
-from hydra_plugins.jsc_launcher._groups import epoch_kind, epochs_to_train, split
 from jsc.cli.settings import TrainSettings
+from jsc.errors import CommandError
+from jsc.sweep.dry_run import makespan
+from jsc.sweep.split import Part, epoch_kind, epochs_to_train, read_part, split
 from tests.conftest import settings_of
 
 
@@ -19,18 +21,22 @@ def of(default: TrainSettings, epochs: int, batch_size: int = 256) -> TrainSetti
     return default.model_copy(update={"trainer": trainer, "dataset": dataset})
 
 
+def apart(nums: Iterable[int]) -> dict[int, str | None]:
+    return dict.fromkeys(nums)
+
+
 def test_every_job_is_in_one_group(default: TrainSettings) -> None:
     settings = {num: of(default, epochs) for num, epochs in enumerate([5, 50, 7, 5, 30, 12, 1])}
-    groups = split(list(settings), 3, settings, {})
+    groups = split(list(settings), 3, settings, apart(settings))
     assert sorted(itertools.chain(*groups)) == list(settings)
     assert all(list(group) == sorted(group) for group in groups)
     assert max(sum(settings[num].trainer.max_epochs for num in group) for group in groups) == 50
 
 
 def test_there_are_no_empty_groups(default: TrainSettings) -> None:
-    assert split([3, 8], 20, {3: default, 8: default}, {}) == [(3,), (8,)]
+    assert split([3, 8], 20, {3: default, 8: default}, apart([3, 8])) == [(3,), (8,)]
     assert split([], 20, {}, {}) == []
-    assert split([0, 1, 2, 3], 2, {}, {}) == [(0, 2), (1, 3)]
+    assert split(range(4), 2, dict.fromkeys(range(4), default), apart(range(4))) == [(0, 2), (1, 3)]
 
 
 def test_jobs_that_begin_alike_stay_together_and_cost_the_longest_alone(default: TrainSettings) -> None:
@@ -44,7 +50,7 @@ def test_each_group_gets_as_many_slow_jobs(default: TrainSettings) -> None:
     """Ten batch sizes within each learning rate: dealing jobs out in their order would give one group all the small."""
     sizes = [2**n for n in range(3, 13)]
     settings = {num: of(default, 20, sizes[num % 10]) for num in range(100)}
-    for group in split(list(settings), 10, settings, {}):
+    for group in split(list(settings), 10, settings, apart(settings)):
         assert sorted(settings[num].dataset.batch_size for num in group) == sizes
 
 
@@ -58,3 +64,15 @@ def test_seeds_and_rates_cost_the_same(default: TrainSettings) -> None:
 def test_a_makespan_counts_tasks_that_wait(num_at_once: int, end: float) -> None:
     assert makespan([4.0, 2.0, 3.0, 1.0], num_at_once) == end
     assert makespan([], num_at_once) == 0.0
+
+
+@pytest.mark.parametrize("text", ["0/3", "4/3", "3", "a/b", "1/0", "-1/3", "1/3/5", ""])
+def test_what_is_no_part_is_refused(text: str) -> None:
+    with pytest.raises(CommandError, match=r"give 3/20 for the third of twenty parts"):
+        read_part(text)
+
+
+def test_a_part_is_read_and_written_alike() -> None:
+    assert read_part("3/20") == Part(3, 20)
+    assert str(Part(3, 20)) == "3/20"
+    assert read_part(None) is None

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from hydra_plugins.jsc_launcher._crew import Crew, _Worker, gpu_of
-from hydra_plugins.jsc_launcher._display import duration
+from jsc.sweep.display import duration
+from jsc.sweep.pool import WorkerPool, _Worker, gpu_of
 
 
 def test_workers_are_dealt_out_over_the_gpus() -> None:
@@ -38,7 +38,7 @@ class TakenForDead:
 def test_workers_are_stopped_though_their_server_is_dead(stop: str, number: int) -> None:
     with subprocess.Popen(["sleep", "100"]) as sleeper:
         process: Any = TakenForDead(sleeper.pid)
-        crew = Crew(1, b"", _workers={0: _Worker(process, Pipe()[0], key=7)})
-        crew.interrupt() if stop == "interrupt" else crew.close(kill=True)
+        pool = WorkerPool(1, b"", _workers={0: _Worker(process, Pipe()[0], num=7)})
+        pool.interrupt() if stop == "interrupt" else pool.close(kill=True)
         assert sleeper.wait(10) == -number
-    crew.interrupt()  # it is gone
+    pool.interrupt()  # it is gone

@@ -5,37 +5,40 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from hydra_plugins.jsc_launcher._display import duration
-from hydra_plugins.jsc_launcher._groups import Layout, epoch_kind, epochs_to_train, split
-from hydra_plugins.jsc_launcher._server import ask
 from jsc.cli import console
 from jsc.cli.settings import TrainSettings
 from jsc.results import read_metrics
+from jsc.sweep.display import duration
+from jsc.sweep.fork_server import Death, ask
 from jsc.sweep.plan import Job, check_folders
-from jsc.sweep.prefix import share_keys
-
-if TYPE_CHECKING:
-    from hydra_plugins.jsc_launcher.jsc_launcher import JscLauncher
+from jsc.sweep.split import Layout, epoch_kind, epochs_to_train, split
 
 log = logging.getLogger(__name__)
 
 
-def dry_run(folder: Path, jobs: Sequence[Job], settings: Mapping[int, TrainSettings], launcher: "JscLauncher") -> None:
-    """Print the plan and leave nothing behind."""
+def dry_run(
+    folder: Path,
+    jobs: Sequence[Job],
+    settings: Mapping[int, TrainSettings],
+    share_keys: Mapping[int, str | None],
+    layout: Layout,
+) -> None:
+    """Print the plan and leave nothing behind. A job whose network kills its process is shown to take no time."""
     check_folders(jobs)
-    layout = launcher.layout()
-    keys = share_keys(settings, ask) if launcher.share_prefixes else dict.fromkeys(settings)
-    epochs = epochs_to_train(settings, keys)
-    seconds = {num: epoch_seconds(s) * epochs[num] for num, s in settings.items()}
+    epochs = epochs_to_train(settings, share_keys)
+    kinds = {num: repr(epoch_kind(s)) for num, s in settings.items()}
+    one_each = {kind: settings[num] for num, kind in kinds.items()}
+    measured = dict(zip(one_each, ask(epoch_seconds, list(one_each.values())), strict=True))
+    deaths = {kind: answer.how for kind, answer in measured.items() if isinstance(answer, Death)}
+    seconds = {num: epochs[num] * _seconds(measured[kind]) for num, kind in kinds.items()}
     waiting = [job.num for job in jobs if not job.is_finished()]
-    groups = split(waiting, layout.num_tasks or 1, settings, keys)
+    groups = split(waiting, layout.num_tasks or 1, settings, share_keys)
     task_of = {num: task for task, group in enumerate(groups) for num in group}
     rows: list[tuple[object, ...]] = []
     for job in jobs:
         shown = duration(seconds[job.num]) if seconds[job.num] >= 1 else f"{seconds[job.num]:.2f} s"
-        row = (job.num, job.folder.name, shown if job.num in task_of else "done")
+        row = (job.num, job.folder.name, deaths.get(kinds[job.num], shown) if job.num in task_of else "done")
         rows.append((*row, task_of.get(job.num)) if layout.num_tasks else row)
     columns = ("job", "folder", "training", "task") if layout.num_tasks else ("job", "folder", "training")
     log.info(console.table(f"Jobs in {os.path.relpath(folder)}", columns, rows))
@@ -46,10 +49,10 @@ def dry_run(folder: Path, jobs: Sequence[Job], settings: Mapping[int, TrainSetti
         "here. Nothing was trained.",
         len(jobs), duration(sum(seconds[num] for num in waiting)), duration(in_all), _machines(layout, groups),
     )  # fmt: skip
-    of_sweeper = {"multirun.yaml"}  # written before it asked
-    if folder.is_dir() and {path.name for path in folder.iterdir()} <= of_sweeper:
-        (folder / "multirun.yaml").unlink(missing_ok=True)
-        folder.rmdir()
+
+
+def _seconds(measured: float | Death) -> float:
+    return 0.0 if isinstance(measured, Death) else measured
 
 
 def _machines(layout: Layout, groups: Sequence[Sequence[int]]) -> str:
@@ -72,25 +75,16 @@ def makespan(seconds: Sequence[float], num_at_once: int) -> float:
     return max(ends)
 
 
-_measured: dict[str, float] = {}
-
-
 def epoch_seconds(settings: TrainSettings) -> float:
-    """One epoch's, measured once for each network, data set, batch size, optimizer and engine; the first warms up."""
+    """One epoch's; another before it warms up. Called in a process of its own."""
     from jsc.run.training import train
 
-    trainer = settings.trainer.model_copy(update={"max_epochs": 2})
-    key = repr(epoch_kind(settings))
-    if key not in _measured:
-        root = logging.getLogger()
-        level = root.level
-        root.setLevel(logging.WARNING)
-        try:
-            with tempfile.TemporaryDirectory() as folder:
-                quiet = {"trainer": trainer, "callbacks": {**settings.callbacks, "progress": None}, "logger": {}}
-                train(settings.model_copy(update=quiet), folder=Path(folder), command="")
-                seconds = [row.seconds for row in read_metrics(Path(folder))]
-        finally:
-            root.setLevel(level)
-        _measured[key] = seconds[-1] - seconds[0] if len(seconds) > 1 else seconds[-1]
-    return _measured[key]
+    quiet = {
+        "trainer": settings.trainer.model_copy(update={"max_epochs": 2}),
+        "callbacks": {**settings.callbacks, "progress": None},
+        "logger": {},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        train(settings.model_copy(update=quiet), folder=Path(folder), command="")
+        seconds = [row.seconds for row in read_metrics(Path(folder))]
+    return seconds[-1] - seconds[0] if len(seconds) > 1 else seconds[-1]
