@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -131,7 +132,7 @@ class TorchEngine(Engine):
         fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
         model = self._model.to(fabric.device).eval()
         dtype = next(model.parameters()).dtype
-        batches = zip(x_NF.to(dtype).split(EVAL_BATCH_SIZE), labels_N.split(EVAL_BATCH_SIZE), strict=True)  # type: ignore[no-untyped-call]
+        batches = zip(torch.split(x_NF.to(dtype), EVAL_BATCH_SIZE), torch.split(labels_N, EVAL_BATCH_SIZE), strict=True)
         with torch.inference_mode(), fabric.autocast():
             parts = [self.score(x_BF.to(fabric.device), labels_B.to(fabric.device)) for x_BF, labels_B in batches]
         sums_3 = torch.stack([part.sums_3 for part in parts]).sum(0).cpu()
@@ -150,7 +151,7 @@ class FusedEngine(Engine):
     def __init__(
         self, model: nn.Module, plan: Plan, *, loss: CrossEntropy, schedule: Schedule | None, seed: int
     ) -> None:
-        self._make_trainer = lambda optimizer: FusedTrainer(model, optimizer, loss=loss, seed=seed, plan=plan)
+        self._make_trainer = partial(FusedTrainer, model, loss=loss, seed=seed, plan=plan)
         self._trainer: FusedTrainer | None = None
         self._scorer = FusedScorer(model, plan)
         self._dtype = plan.dtype
