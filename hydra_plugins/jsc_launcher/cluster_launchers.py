@@ -155,5 +155,7 @@ class RayLauncher(ClusterLauncher):
         return RayCluster(conf.address, conf.cpus_per_task, conf.gpus_per_task, conf.mem_gb or 0.0)
 
 
-for _name, _conf in (("submitit_slurm", SlurmConf), ("ray", RayConf)):
+_slurm = OmegaConf.structured(SlurmConf)
+OmegaConf.set_struct(_slurm.additional_parameters, False)  # it may be given any key
+for _name, _conf in (("submitit_slurm", _slurm), ("ray", RayConf)):
     ConfigStore.instance().store(group="hydra/launcher", name=_name, node=_conf, provider="jsc")

@@ -15,6 +15,7 @@ from hydra_plugins.jsc_launcher import _cluster
 from hydra_plugins.jsc_launcher._cluster import OnCluster
 from hydra_plugins.jsc_launcher._task import COMPLETED
 from hydra_plugins.jsc_launcher.cluster_launchers import RayLauncher, SlurmLauncher
+from jsc.cli.command import compose
 from jsc.cli.settings import TrainSettings
 from jsc.errors import CommandError
 from jsc.results import Status
@@ -261,6 +262,12 @@ def test_settings_have_their_ranges(
     built = launcher(**setting)
     with pytest.raises(CommandError, match=message):
         built.setup(hydra_context=HydraContext(None, None), task_function=main, config=OmegaConf.create())  # type: ignore[arg-type]
+
+
+def test_any_option_of_sbatch_may_be_given() -> None:
+    """Without a `+` before it, as docs/sweeps.md has it."""
+    launcher = compose("train", [SLURM, "hydra.launcher.additional_parameters={mail-user: me@lab.org}"]).hydra.launcher
+    assert launcher.additional_parameters == {"mail-user": "me@lab.org"}
 
 
 SLURM, RAY = "hydra/launcher=submitit_slurm", "hydra/launcher=ray"

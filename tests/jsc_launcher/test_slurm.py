@@ -54,7 +54,7 @@ def test_a_sweep_has_the_folders_and_the_table_of_a_local_one(
         assert_same_run(tmp_path / "local" / row["folder"], tmp_path / "slurm" / row["folder"])
     (script,) = (tmp_path / "slurm" / "tasks").glob("*_submission.sh")
     lines = script.read_text().splitlines()
-    asked = ["array=0-1%2", "cpus-per-task=2", "mem=512MB", "time=60"]
+    asked = ["array=0-1%2", "cpus-per-task=2", "mem=512MB", "time=60", "comment=mine"]
     assert {*(f"#SBATCH --{option}" for option in asked), "echo here"} <= set(lines)
     shared = (tmp_path / "slurm").glob("*max_epochs=3*")
     assert ["Epochs 1 to 1 are those of" in (folder / "train.log").read_text() for folder in shared] == [True] * 2
