@@ -29,8 +29,8 @@ def hyper_parameters(settings: TrainSettings) -> dict[str, Scalar]:
 
     None is left out: it would turn a column of numbers into one of words.
     """
-    scalars = {key: value for key, value in values_where(is_shown, settings).items() if isinstance(value, Scalar)}
-    return {key: str(value).lower() if isinstance(value, bool) else value for key, value in sorted(scalars.items())}
+    values = {key: value for key, value in values_where(is_shown, settings).items() if isinstance(value, Scalar)}
+    return {key: str(value).lower() if isinstance(value, bool) else value for key, value in sorted(values.items())}
 
 
 def columns_of(values: Mapping[str, Scalar], varied: Sequence[str]) -> list[str]:

@@ -3,7 +3,6 @@
 Shapes: N jets, C classes.
 """
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from jsc.results import (
     write_predictions,
     write_record,
 )
+from jsc.run.area_under_roc import area_under_roc
 
 
 def score_model(
@@ -91,20 +91,15 @@ def class_scores(
     logits_NC: Tensor, labels_N: Tensor, confusion_CC: Tensor, class_names: Sequence[str]
 ) -> list[ClassScores]:
     """Each class against the rest; the AUC ranks jets by their softmax probability of the class."""
-    from torchmetrics.functional.classification import multiclass_auroc
-
-    with warnings.catch_warnings():  # of classes without jets, which have no AUC
-        warnings.simplefilter("ignore", UserWarning)
-        auc_C = multiclass_auroc(logits_NC.float().softmax(1), labels_N.long(), logits_NC.shape[1], average=None)
     hits_C, true_C, predicted_C = confusion_CC.diagonal(), confusion_CC.sum(1), confusion_CC.sum(0)
-    has_auc_C = (true_C > 0) & (true_C < len(labels_N))
+    probabilities_CN = logits_NC.float().T.contiguous().softmax(0).numpy()  # over rows it takes five times as long
     return [
         ClassScores(
             name=name,
             num_jets=int(true_C[c]),
             precision=_ratio(hits_C[c], predicted_C[c]),
             recall=_ratio(hits_C[c], true_C[c]),
-            auc=float(auc_C[c]) if has_auc_C[c] else None,
+            auc=area_under_roc(probabilities_CN[c], (labels_N == c).numpy()),
         )
         for c, name in enumerate(class_names)
     ]
