@@ -18,19 +18,19 @@ from jsc.cli.help import answers_help
 from jsc.cli.reports import report
 from jsc.cli.settings import LabSettings
 from jsc.errors import NoRunError
-from jsc.sweep.lab import check_overrides, run_sweeps, sweep_words
+from jsc.sweep.lab import check_overrides, run_sweeps, sweep_arguments
 
 
-def main(words: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Exit code: 0 done; 1 a job failed; 2 the command was wrong; 130 interrupted."""
-    if answers_help(words, __doc__, "lab", LabSettings):
+    if answers_help(arguments, __doc__, "lab", LabSettings):
         return DONE
-    own = [word for word in words if key_of(word).partition(".")[0] in LabSettings.model_fields]
-    further = [quote_path(word) for word in words if word not in own]
+    own = [a for a in arguments if key_of(a).partition(".")[0] in LabSettings.model_fields]
+    further = [quote_path(a) for a in arguments if a not in own]
     lab = compose_command("lab", own, LabSettings)
     with explained_errors("train", further):
         check_overrides(further)
-        sweeps = {question: sweep_words(question, lab, further) for question in lab.questions}
+        sweeps = {question: sweep_arguments(question, lab, further) for question in lab.questions}
     try:
         code = run_sweeps(sweeps, out=Path(lab.out), run=run_sweep)
         if code in (DONE, FAILED) and "sweep.dry_run=true" not in further:
@@ -45,9 +45,9 @@ def main(words: Sequence[str]) -> int:
     return code
 
 
-def run_sweep(words: Sequence[str]) -> int:
+def run_sweep(arguments: Sequence[str]) -> int:
     """The exit code of `python -m jsc.train WORDS`, run in this process: the workers of all sweeps are forks of one."""
-    sys.argv[1:] = words
+    sys.argv[1:] = arguments
     try:
         run_hydra(train.main, "train")
     except SystemExit as ended:

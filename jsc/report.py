@@ -20,12 +20,12 @@ from jsc.cli.settings import ReportSettings
 from jsc.errors import ComparisonError, NoRunError
 
 
-def main(words: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Exit code: 0 done; 2 the command was wrong."""
-    if answers_help(words, __doc__, "report", ReportSettings):
+    if answers_help(arguments, __doc__, "report", ReportSettings):
         return DONE
-    overrides = [word for word in words if re.match(r"[a-z_]+=", word) and not glob.glob(word)]  # noqa: PTH207  # absolute
-    paths = [word for word in words if word not in overrides]
+    overrides = [a for a in arguments if re.match(r"[a-z_]+=", a) and not glob.glob(a)]  # noqa: PTH207  # absolute
+    paths = [a for a in arguments if a not in overrides]
     if not paths:
         print(__doc__, file=sys.stderr)
         return WRONG_COMMAND

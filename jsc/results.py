@@ -7,7 +7,6 @@ nats, accuracies fractions, durations seconds.
 import csv
 import dataclasses
 import io
-import json
 import math
 import os
 import tempfile
@@ -185,22 +184,29 @@ def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) 
 
 
 def write_record(path: Path, record: RunResult | TestResult) -> None:
-    """Write `result.json` or `test.json`."""
-    write_atomically(path, json.dumps(_finite(dataclasses.asdict(record)), indent=2, allow_nan=False) + "\n")
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity: None stands for them, and the status says that the run diverged."""
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    """Write `result.json` or `test.json`; what is not finite becomes null, for JSON has no other name for it."""
+    adapter = _RESULT if isinstance(record, RunResult) else _TEST
+    write_atomically(path, adapter.dump_json(record, indent=2) + b"\n")  # type: ignore[arg-type]  # its own
 
 
 def read_result(run_folder: Path) -> RunResult:
     """Read a run's `result.json`. Raises ResultError."""
-    return _parse(_RESULT, _read_text(run_folder / RESULT_FILE), run_folder / RESULT_FILE)
+    return _read(_RESULT, run_folder / RESULT_FILE)
+
+
+def read_test(path: Path) -> TestResult:
+    """Read a `test.json`. Raises ResultError."""
+    return _read(_TEST, path)
+
+
+def _read(adapter: pydantic.TypeAdapter[Record], path: Path) -> Record:
+    try:
+        return adapter.validate_json(path.read_bytes())
+    except OSError as error:
+        raise ResultError(f"{path}: {error}") from error
+    except pydantic.ValidationError as error:
+        faults = (f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors(include_url=False))
+        raise ResultError(f"{path}: {'; '.join(faults)}") from error
 
 
 def checkpoint_of(path: Path) -> Path:
@@ -223,27 +229,6 @@ def beside(checkpoint: Path, name: str) -> Path:
     """
     is_another = checkpoint.name != BEST_CHECKPOINT and checkpoint.with_name(BEST_CHECKPOINT).is_file()
     return checkpoint.with_name(f"{checkpoint.stem}.{name}" if is_another else name)
-
-
-def read_test(path: Path) -> TestResult:
-    """Read a `test.json`. Raises ResultError."""
-    return _parse(_TEST, _read_text(path), path)
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ResultError(f"{path}: {error}") from error
-
-
-def _parse(adapter: pydantic.TypeAdapter[Record], content: str, path: Path) -> Record:
-    try:
-        record = adapter.validate_json(content)
-    except pydantic.ValidationError as error:
-        faults = (f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors(include_url=False))
-        raise ResultError(f"{path}: {'; '.join(faults)}") from error
-    return record
 
 
 def write_metrics(run_folder: Path, rows: Iterable[EpochMetrics]) -> None:
@@ -277,10 +262,11 @@ def make_durable(run_folder: Path) -> None:
 def read_metrics(run_folder: Path) -> list[EpochMetrics]:
     """Read `metrics.csv`. Raises ResultError."""
     path = run_folder / METRICS_FILE
-    rows = csv.DictReader(io.StringIO(_read_text(path), newline=""))
-    cells = [{name: None if cell == "" else cell for name, cell in row.items()} for row in rows]
     try:
-        return _METRICS.validate_python(cells)
+        rows = csv.DictReader(io.StringIO(path.read_text(), newline=""))
+        return _METRICS.validate_python([{name: cell or None for name, cell in row.items()} for row in rows])
+    except (OSError, UnicodeDecodeError) as error:
+        raise ResultError(f"{path}: {error}") from error
     except pydantic.ValidationError as error:
         faults = (f"line {int(e['loc'][0]) + 2}, {e['loc'][-1]}: {e['msg']}" for e in error.errors(include_url=False))
         raise ResultError(f"{path}: {'; '.join(faults)}") from error
@@ -289,12 +275,10 @@ def read_metrics(run_folder: Path) -> list[EpochMetrics]:
 def write_predictions(
     path: Path, *, labels_N: npt.NDArray[np.integer[Any]], predicted_N: npt.NDArray[np.integer[Any]]
 ) -> None:
-    """Write the true and the predicted class of every test jet (int8, in split order)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        np.savez(file, labels=labels_N.astype(np.int8), predicted=predicted_N.astype(np.int8))
-    temporary.replace(path)
+    """Write the true and the predicted class of every test jet (int8 [N], in split order)."""
+    content = io.BytesIO()
+    np.savez(content, labels=labels_N.astype(np.int8), predicted=predicted_N.astype(np.int8))
+    write_atomically(path, content.getvalue(), durable=False)
 
 
 def read_predictions(path: Path) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int8]]:

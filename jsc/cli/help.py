@@ -15,9 +15,9 @@ KINDS = {"integer": "whole number", "number": "number", "boolean": "true, false"
 BOUNDS = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to", "exclusiveMaximum": "below"}
 
 
-def answers_help(words: Sequence[str], about: str | None, config_name: str, schema: type[BaseModel]) -> bool:
+def answers_help(arguments: Sequence[str], about: str | None, config_name: str, schema: type[BaseModel]) -> bool:
     """Whether a command's words ask for help; then `about` and the settings of conf/<config_name>.yaml are printed."""
-    if not {"-h", "--help"} & set(words):
+    if not {"-h", "--help"} & set(arguments):
         return False
     rows = list(_settings(config_name, schema))
     print(f"{about}\n{table('Settings, given as key=value', ('key', 'default', 'allowed', 'what'), rows)}")

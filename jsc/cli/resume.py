@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from jsc.cli.command import plain_value, quoted
-from jsc.cli.settings import MARKS, SchedulerSettings, TrainSettings, changes_outcome, flat
+from jsc.cli.settings import MARKS, TrainSettings, changes_outcome, flat
 from jsc.errors import CommandError
 from jsc.results import CHECKPOINT_FOLDER, LAST_CHECKPOINT, METRICS_FILE, read_metrics
 
@@ -32,9 +32,9 @@ def resumed_overrides(path: Path, further: Sequence[str]) -> list[str]:
             f"resume={path}: {folder} holds no {OVERRIDES_FILE}, so the run's settings are not known; "
             "give a checkpoint that lies in its run's folder"
         )
-    if any(word in ("-m", "--multirun") for word in further):
+    if any(argument in ("-m", "--multirun") for argument in further):
         raise CommandError("resume= goes on with one run; it cannot be swept with -m")
-    replaced = {word.partition("=")[0] for word in further} | {"resume"}
+    replaced = {argument.partition("=")[0] for argument in further} | {"resume"}
     recorded = [str(override) for override in OmegaConf.load(folder / OVERRIDES_FILE)]
     started_with = [o for o in recorded if o.partition("=")[0] not in replaced]
     place = [f"hydra.run.dir={quoted(str(folder))}", f"resume={quoted(str(checkpoint))}"]
@@ -44,12 +44,12 @@ def resumed_overrides(path: Path, further: Sequence[str]) -> list[str]:
 def check_unchanged(config: DictConfig, settings: TrainSettings, checkpoint: Path) -> None:
     """Refuse to go on with other settings than the run began with: its record could name one of them only.
 
-    They may be words of this command, or defaults in conf/ that have changed since. Raises CommandError, naming them.
+    They may be overrides of this command, or defaults in conf/ that have changed since. Raises CommandError.
     """
     folder = checkpoint.absolute().parent.parent
     stored = OmegaConf.load(folder / CONFIG_FILE)
     assert isinstance(stored, DictConfig)
-    before, now = (flat(_plain(c)) for c in (stored, config))
+    before, now = (_told(c) for c in (stored, config))
     changed = [
         f"{key} was {before.get(key)}, is {now.get(key)}"
         for key in dict.fromkeys([*before, *now])
@@ -70,11 +70,9 @@ def check_unchanged(config: DictConfig, settings: TrainSettings, checkpoint: Pat
             )
 
 
-def _plain(config: DictConfig) -> dict[str, Any]:
-    """The settings; a schedule's as it is told them, for it may be told the fit's length."""
-    unresolved = OmegaConf.to_container(config, resolve=False)
-    assert isinstance(unresolved, dict)
-    plain = {str(key): value for key, value in unresolved.items() if key not in ("hydra", "sweep", "resume")}
-    schedule = SchedulerSettings.model_validate(plain_value(config, "scheduler"))
-    length = {"length": config.trainer.max_epochs} if schedule.needs_total_steps else {}
-    return plain | {"scheduler": plain_value(config, "scheduler") | length}
+def _told(config: DictConfig) -> dict[str, Any]:
+    """A run's settings by their dotted keys; of a schedule that is told the fit's length, that too."""
+    plain = {key: plain_value(config, key) for key in TrainSettings.model_fields if key in config}
+    if plain["scheduler"].get("needs_total_steps"):
+        plain["scheduler"]["length"] = plain["trainer"]["max_epochs"]
+    return flat(plain)

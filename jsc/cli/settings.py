@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 
 Precision = Literal["64-true", "32-true", "16-true", "bf16-true", "16-mixed", "bf16-mixed"]
+BatchSize = Annotated[int, Field(ge=2, le=2**31 - 1)]  # BatchNorm cannot train on one jet
 PositiveFraction = Annotated[float, Field(gt=0, le=1)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]  # as NumPy's generator takes them, which Lightning seeds too
 
@@ -43,7 +44,7 @@ class Section(BaseModel):
 class Built(Section):
     """A group of keys that builds an object: `_target_` is called with all keys that are not fields of the class."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True, populate_by_name=True)
+    model_config = ConfigDict(extra="allow")
 
     target: Annotated[str, Field(alias="_target_"), OUTCOME]
 
@@ -60,20 +61,12 @@ class ModelSettings(Section):
 
 class DatasetSettings(Built):
     name: Annotated[str, OUTCOME | EPOCH_COST | SHOWN | IN_RESULT]
-    batch_size: Annotated[
-        int,
-        Field(ge=2, le=2**31 - 1, description="BatchNorm cannot train on one jet"),
-        OUTCOME | EPOCH_COST | SHOWN | IN_RESULT,
-    ]
+    batch_size: Annotated[BatchSize, OUTCOME | EPOCH_COST | SHOWN | IN_RESULT]
 
-    # Where the jets lie and how they come; results hold the SHA-256 of the jets themselves.
-    unlisted = {
+    # Results hold the SHA-256 of the jets, wherever they lie and however they come.
+    unlisted = dict.fromkeys(("md5", "url", "timeout_seconds", "num_tries"), NOTHING) | {
         "": OUTCOME | EPOCH_COST | SHOWN,
         "path": EPOCH_COST,
-        "md5": NOTHING,
-        "url": NOTHING,
-        "timeout_seconds": NOTHING,
-        "num_tries": NOTHING,
     }
 
 
@@ -93,7 +86,7 @@ class OptimizerSettings(Built):
 class SchedulerSettings(Section):
     """`name: none` alone, or a target that takes the optimizer first."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True, populate_by_name=True)
+    model_config = ConfigDict(extra="allow")
 
     name: Annotated[str, OUTCOME | SHOWN | IN_RESULT]
     target: Annotated[str | None, Field(alias="_target_"), OUTCOME] = None

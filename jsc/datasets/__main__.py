@@ -21,15 +21,15 @@ from jsc.datasets.cache import cache_folder, load_jets
 from jsc.datasets.card import data_card
 
 
-def main(words: Sequence[str]) -> None:
+def main(arguments: Sequence[str]) -> None:
     """Print the list, or one data set's card. Raises DatasetError or CommandError if that one cannot be used."""
-    if answers_help(words, __doc__, "datasets", DatasetsSettings):
+    if answers_help(arguments, __doc__, "datasets", DatasetsSettings):
         return
-    if not words:
+    if not arguments:
         print(data_sets())
         print(f"dataset=NAME shows one. Downloads and prepared jets: {cache_folder()} (JSC_DATA_DIR)")
         return
-    settings = compose_command("datasets", words, DatasetsSettings)
+    settings = compose_command("datasets", arguments, DatasetsSettings)
     jets = load_jets(construct(settings.dataset))
     print(rendered(data_card(jets)))
     plain_variant = re.sub(r"[^\w.-]+", "_", jets.variant)

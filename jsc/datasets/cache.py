@@ -13,7 +13,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +64,26 @@ def cache_errors() -> Iterator[None]:
             f"the cache folder {cache_folder()} cannot be used: {what}{_free_space()}. Mend it, or name another "
             f"folder with the environment variable {ENVIRONMENT_VARIABLE}=FOLDER"
         ) from error
+
+
+def make_once(target: Path, make: Callable[[Path], None]) -> None:
+    """Make a file of the cache, unless it is there; one process does while others wait. Raises DatasetError.
+
+    `make` writes what it is given the path of, which becomes `target` when that is whole.
+    """
+    partial = target.with_name(f"{target.name}.partial")
+    with cache_errors():
+        if target.exists():
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.with_name(f"{target.name}.lock")):
+            if target.exists():  # another process has made it while this one waited
+                return
+            try:
+                make(partial)
+                partial.replace(target)
+            finally:
+                partial.unlink(missing_ok=True)
 
 
 def load_jets(source: JetSource) -> PreparedJets:

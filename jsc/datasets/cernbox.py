@@ -1,15 +1,15 @@
 """The jets that MASE, LogicNets, PolyLUT and NeuraLUT train on, from CERNBox."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from jsc.datasets.cache import cache_folder, file_sums
+from jsc.datasets.cache import cache_folder
 from jsc.datasets.column_files import open_hdf5
 from jsc.datasets.columns import ONE_HOT_COLUMNS, Columns, make_table, require_columns
 from jsc.datasets.download import download
-from jsc.datasets.jets import FEATURE_NAMES, JetTable
+from jsc.datasets.jets import FEATURE_NAMES, FileSource, JetTable
+from jsc.datasets.source_file import check_md5, named_file
 from jsc.errors import DatasetError
 
 FILE_NAME = "processed-pythia82-lhc13-all-pt1-50k-r1_h022_e0175_t220_nonu_truth.z"  # HDF5, despite its name
@@ -18,7 +18,7 @@ VARIANT = "cernbox"
 
 
 @dataclass(frozen=True)
-class CernboxJets:
+class CernboxJets(FileSource):
     """The 986,806 jets on CERNBox that MASE and LogicNets use, downloaded once.
 
     `path` is a copy of the file, or None: the one in the cache folder, downloaded from `url` if it is not there. `md5`
@@ -43,9 +43,7 @@ class CernboxJets:
 
     def locate(self) -> Path:
         if self.path is not None:
-            path = Path(self.path).expanduser()
-            if not path.is_file():
-                raise DatasetError(f"dataset.path={self.path}: no such file; without dataset.path= it is downloaded")
+            path = named_file(self.path, advice="; without dataset.path= it is downloaded")
         else:
             path = cache_folder() / "downloads" / FILE_NAME
             download(
@@ -56,17 +54,8 @@ class CernboxJets:
                 check=_check_hdf5,
                 by_hand=f"Without network, put the file there by hand, as {path}, or say dataset.path=FILE",
             )
-        if self.md5 is not None:
-            md5 = file_sums(path).md5
-            if md5 != self.md5.lower():
-                raise DatasetError(
-                    f"{path}: its MD5 sum is {md5}, not {self.md5.lower()}. To accept this file say dataset.md5={md5} "
-                    "(null: accept any); to fetch it again, delete it first"
-                )
+        check_md5(path, self.md5, advice="; to fetch it again, delete it first")
         return path
-
-    def settings(self) -> Mapping[str, object]:
-        return {}
 
     def read(self) -> JetTable:
         path = self.locate()
@@ -75,17 +64,10 @@ class CernboxJets:
             if ARRAY_NAME not in file:
                 raise DatasetError(f"{path}: no array {ARRAY_NAME} in it; there are: {', '.join(file) or 'none'}")
             array = file[ARRAY_NAME]
-            require_columns(
-                names, array.dtype.names or (), origin=str(path), advice="dataset=jsc_file reads other layouts"
-            )
+            require_columns(names, array.dtype.names or (), str(path), advice="dataset=jsc_file reads other layouts")
             rows = array.fields(list(names))[()]  # 21 columns of about 60
-        return make_table(
-            Columns({name: rows[name] for name in names}, one_hot=ONE_HOT_COLUMNS),
-            origin=str(path),
-            sha256=file_sums(path).sha256,
-            variant=VARIANT,
-            deduplicate=True,
-        )
+        columns = Columns({name: rows[name] for name in names}, one_hot=ONE_HOT_COLUMNS)
+        return make_table(columns, path, variant=VARIANT, deduplicate=True)
 
 
 def _check_hdf5(path: Path) -> None:

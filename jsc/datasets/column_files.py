@@ -5,7 +5,7 @@ Shapes: N rows, F features, C classes.
 
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,15 +41,14 @@ def read_npz(path: Path) -> Columns:
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except ValueError as error:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        what = f"the .npz file is damaged: {error}"
         if "allow_pickle" in str(error):
-            raise DatasetError(
-                f"{path}: it holds Python objects, which are not read because they can run code; "
-                "save texts with .astype(str) and numbers with .astype(float)"
-            ) from error
-        raise DatasetError(f"{path}: the .npz file is damaged: {error}") from error
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DatasetError(f"{path}: the .npz file is damaged: {error}") from error
+            what = (
+                "it holds Python objects, which are not read because they can run code; save texts with .astype(str) "
+                "and numbers with .astype(float)"
+            )
+        raise DatasetError(f"{path}: {what}") from error
     return _from_arrays(arrays, path)
 
 
@@ -136,32 +135,31 @@ def _from_arrays(arrays: Mapping[str, npt.NDArray[Any]], path: Path) -> Columns:
     structured = [name for name, array in rest.items() if array.dtype.names and array.ndim == 1]
     if len(structured) > 1:
         raise DatasetError(f"{path}: it holds several structured arrays, {', '.join(structured)}; keep one")
+    one_hot: dict[str, str] = {}
     if structured:
-        table = rest[structured[0]]
-        fields = {name: table[name] for name in table.dtype.names or () if table[name].ndim == 1}
-        return Columns(fields, class_names=class_names, variant=variant)
+        rest = {name: rest[structured[0]][name] for name in rest[structured[0]].dtype.names or ()}
+        feature_names = None
     values = {name: array for name, array in rest.items() if array.ndim == 1}
-    if "X" not in rest:
-        if not values:
-            raise DatasetError(f"{path}: no columns; in it are {_listing(rest) or 'no arrays'}")
-        return Columns(values, {}, feature_names, class_names, variant)
-
-    x_NF = rest["X"]
-    if x_NF.ndim != 2 or "y" not in rest or feature_names is None or len(feature_names) != x_NF.shape[1]:
-        raise DatasetError(
-            f"{path}: with X go y and feature_names: X [jets, features], y [jets] (names or numbers) or "
-            f"[jets, classes] (one-hot), feature_names [features]; in it are {_listing(arrays)}"
-        )
-    values = dict(zip(feature_names, x_NF.T, strict=True))
-    if rest["y"].ndim == 1:
-        return Columns({**values, "y": rest["y"]}, {}, feature_names, class_names, variant)
-    y_NC = rest["y"]
-    if class_names is None and y_NC.shape[1] == len(CLASS_NAMES):
-        class_names = CLASS_NAMES
-    if class_names is None or len(class_names) != y_NC.shape[1]:
-        raise DatasetError(f"{path}: class_names must name the {y_NC.shape[1]} columns of the one-hot y")
-    one_hot = {name: f"y[{name}]" for name in class_names}
-    values |= dict(zip(one_hot.values(), y_NC.T, strict=True))
+    if "X" in rest and not structured:
+        x_NF = rest["X"]
+        if x_NF.ndim != 2 or "y" not in rest or feature_names is None or len(feature_names) != x_NF.shape[1]:
+            raise DatasetError(
+                f"{path}: with X go y and feature_names: X [jets, features], y [jets] (names or numbers) or "
+                f"[jets, classes] (one-hot), feature_names [features]; in it are {_listing(arrays)}"
+            )
+        values = dict(zip(feature_names, x_NF.T, strict=True))
+        if rest["y"].ndim == 1:
+            values["y"] = rest["y"]
+        else:
+            num_classes = rest["y"].shape[1]
+            if class_names is None and num_classes == len(CLASS_NAMES):
+                class_names = CLASS_NAMES
+            if class_names is None or len(class_names) != num_classes:
+                raise DatasetError(f"{path}: class_names must name the {num_classes} columns of the one-hot y")
+            one_hot = {name: f"y[{name}]" for name in class_names}
+            values |= dict(zip(one_hot.values(), rest["y"].T, strict=True))
+    if not values:
+        raise DatasetError(f"{path}: no columns; in it are {_listing(rest) or 'no arrays'}")
     return Columns(values, one_hot, feature_names, class_names, variant)
 
 
@@ -175,10 +173,4 @@ def _listing(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
     return ", ".join(f"{name} {array.dtype} {list(array.shape)}" for name, array in arrays.items())
 
 
-READERS: Mapping[str, Callable[[Path], Columns]] = {
-    ".npz": read_npz,
-    ".csv": read_csv,
-    ".parquet": read_parquet,
-    ".h5": read_hdf5,
-    ".hdf5": read_hdf5,
-}
+READERS = {".npz": read_npz, ".csv": read_csv, ".parquet": read_parquet, ".h5": read_hdf5, ".hdf5": read_hdf5}

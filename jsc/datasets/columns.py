@@ -7,11 +7,13 @@ import difflib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from jsc.datasets.cache import file_sums
 from jsc.datasets.jets import CLASS_NAMES, FEATURE_NAMES, JetTable
 from jsc.datasets.labels import index_labels, index_one_hot
 from jsc.datasets.table_check import check_table
@@ -40,79 +42,75 @@ class Columns:
 
 def make_table(
     columns: Columns,
+    path: Path,
     *,
-    origin: str,
-    sha256: str,
     variant: str,
     features: Sequence[str] | None = None,
     classes: Sequence[str] | None = None,
     class_column: str | None = None,
     deduplicate: bool = False,
 ) -> JetTable:
-    """Choose the features and the class, leave out what must not stay, and check the rest.
+    """Choose the features and the class of the columns of a file, leave out what must not stay, and check the rest.
 
-    `origin` names the file in messages. With `deduplicate`, of rows equal in every feature and in the class the first
-    stays. Rows whose one-hot class is undefined are left out. Raises DatasetError.
+    With `deduplicate`, of rows equal in every feature and in the class the first stays. Rows whose one-hot class is
+    undefined are left out. Raises DatasetError.
     """
-    new_names = _design_names(columns)
-    columns = _renamed(columns, new_names)
-    features = None if features is None else [new_names.get(name, name) for name in features]
-    if len({len(column_N) for column_N in columns.values.values()}) > 1:
-        lengths = ", ".join(f"{name} {len(column_N)}" for name, column_N in columns.values.items())
+    origin = str(path)
+    columns, new_names = _in_design_names(columns)
+    values = columns.values
+    if len({len(column_N) for column_N in values.values()}) > 1:
+        lengths = ", ".join(f"{name} {len(column_N)}" for name, column_N in values.items())
         raise DatasetError(f"{origin}: the columns are not equally long: {lengths}")
     one_hot, class_column = _find_class(columns, class_column, origin)
     label_columns = list(one_hot.values()) if class_column is None else [class_column]
+    if features is not None:
+        features = [new_names.get(name, name) for name in features]
     names = _find_features(columns, features, {*label_columns, *ONE_HOT_COLUMNS.values()}, origin)
+    num_rows = len(values[label_columns[0]])
     if not names:
         raise DatasetError(f"{origin}: no feature columns are in it, only the class")
-    num_rows = len(columns.values[label_columns[0]])
     if num_rows == 0:
         raise DatasetError(f"{origin}: no jets are in it")
-    for name in names + tuple(one_hot.values()):
-        if columns.values[name].dtype.kind not in "biuf":
+    for name in (*names, *one_hot.values()):
+        if values[name].dtype.kind not in "biuf":
             raise DatasetError(
-                f"{origin}: column {name!r} holds {columns.values[name].dtype}, not numbers; "
+                f"{origin}: column {name!r} holds {values[name].dtype}, not numbers; "
                 "dataset.features=[...] names the columns to train on"
             )
 
+    is_defined_N = np.ones(num_rows, dtype=np.bool_)
     if class_column is None:
-        one_hot_NC = np.stack([columns.values[name].astype(np.float64) for name in one_hot.values()], axis=1)
+        one_hot_NC = np.stack([values[name].astype(np.float64) for name in one_hot.values()], axis=1)
         labels_N, is_defined_N, class_names = index_one_hot(one_hot_NC, tuple(one_hot))
         label_columns_N = list(one_hot_NC.T)
     else:
-        labels_N, class_names = index_labels(
-            columns.values[class_column],
-            declared=classes if classes is not None else columns.class_names,
-            are_jets=names == FEATURE_NAMES,
-            origin=origin,
-        )
-        is_defined_N, label_columns_N = np.ones(num_rows, dtype=np.bool_), [labels_N]
+        declared, are_jets = classes if classes is not None else columns.class_names, names == FEATURE_NAMES
+        labels_N, class_names = index_labels(values[class_column], declared=declared, are_jets=are_jets, origin=origin)
+        label_columns_N = [labels_N]
 
     rows = np.arange(num_rows)
     if deduplicate:
-        rows = _first_rows([*(columns.values[name] for name in names), *label_columns_N])
+        rows = _first_rows([*(values[name] for name in names), *label_columns_N])
     num_duplicates = num_rows - len(rows)
     num_dropped = int((~is_defined_N[rows]).sum())
     rows = rows[is_defined_N[rows]]
     labels_N = labels_N[rows]
     if class_column is None and classes is not None:  # the user says that only these classes are there
-        labels_N, class_names = index_labels(
-            np.array(class_names)[labels_N], declared=classes, are_jets=False, origin=origin
-        )
+        text_N = np.array(class_names)[labels_N]
+        labels_N, class_names = index_labels(text_N, declared=classes, are_jets=False, origin=origin)
     if num_duplicates or num_dropped:
-        _log.info(
-            "%s: left out %d duplicate rows and %d rows of undefined class; %d jets stay",
-            *(origin, num_duplicates, num_dropped, len(rows)),
-        )
+        told = "%s: left out %d duplicate rows and %d rows of undefined class; %d jets stay"
+        _log.info(told, origin, num_duplicates, num_dropped, len(rows))
 
     with np.errstate(over="ignore"):  # what overflows float32 is infinite then, and the check names it
-        features_NF = np.stack([columns.values[name][rows].astype(np.float32) for name in names], axis=1)
+        features_NF = np.stack([values[name][rows].astype(np.float32) for name in names], axis=1)
+    sha256 = file_sums(path).sha256
     table = JetTable(features_NF, labels_N, names, class_names, variant, sha256, num_duplicates, num_dropped)
     check_table(table, origin=origin, file_rows_N=rows)
     return table
 
 
-def require_columns(wanted: Sequence[str], present: Sequence[str], *, origin: str, advice: str) -> None:
+def require_columns(wanted: Sequence[str], present: Sequence[str], origin: str, *, advice: str) -> None:
     """Raises DatasetError that names each missing column and what is there that looks like it."""
     missing = [name for name in wanted if name not in present]
     if not missing:
@@ -129,30 +127,21 @@ def require_columns(wanted: Sequence[str], present: Sequence[str], *, origin: st
     )
 
 
-def _design_names(columns: Columns) -> dict[str, str]:
-    """OpenML writes zlogz for j_zlogz, and so do files made from it: what to rename, if that gives all sixteen."""
-    short = {name.removeprefix("j_"): name for name in FEATURE_NAMES if name not in columns.values}
-    return short if all(name in columns.values for name in short) else {}
-
-
-def _renamed(columns: Columns, new_names: Mapping[str, str]) -> Columns:
-    names = columns.feature_names
-    return replace(
-        columns,
-        values={new_names.get(name, name): column_N for name, column_N in columns.values.items()},
-        feature_names=None if names is None else tuple(new_names.get(name, name) for name in names),
-    )
+def _in_design_names(columns: Columns) -> tuple[Columns, dict[str, str]]:
+    """OpenML writes zlogz for j_zlogz, and so do files made from it: renamed, if that gives all sixteen; and how."""
+    new = {name.removeprefix("j_"): name for name in FEATURE_NAMES if name not in columns.values}
+    if not all(name in columns.values for name in new):
+        return columns, {}
+    values = {new.get(name, name): column_N for name, column_N in columns.values.items()}
+    names = columns.feature_names and tuple(new.get(name, name) for name in columns.feature_names)
+    return replace(columns, values=values, feature_names=names), new
 
 
 def _find_class(columns: Columns, class_column: str | None, origin: str) -> tuple[Mapping[str, str], str | None]:
     """(one-hot columns by class, None) or (nothing, the class column)."""
     if class_column is not None:
-        require_columns(
-            [class_column],
-            list(columns.values),
-            origin=origin,
-            advice="dataset.class_column=NAME names the class column",
-        )
+        advice = "dataset.class_column=NAME names the class column"
+        require_columns([class_column], list(columns.values), origin, advice=advice)
         return {}, class_column
     if columns.one_hot:
         return columns.one_hot, None
@@ -164,12 +153,8 @@ def _find_class(columns: Columns, class_column: str | None, origin: str) -> tupl
     if found:
         return {}, found[0]
     if any(name in columns.values for name in ONE_HOT_COLUMNS.values()):
-        require_columns(
-            tuple(ONE_HOT_COLUMNS.values()),
-            list(columns.values),
-            origin=origin,
-            advice="A one-hot class needs all five; a column of class names does as well",
-        )
+        advice = "A one-hot class needs all five; a column of class names does as well"
+        require_columns(tuple(ONE_HOT_COLUMNS.values()), list(columns.values), origin, advice=advice)
         return ONE_HOT_COLUMNS, None
     raise DatasetError(
         f"{origin}: no class column; it is called one of {', '.join(CLASS_COLUMNS)}, or is one-hot in "
@@ -192,12 +177,8 @@ def _find_features(columns: Columns, features: Sequence[str] | None, labels: set
             f"{origin}: {', '.join(classes)} in dataset.features is the class, no feature: leave it out, or name "
             "another class column with dataset.class_column=NAME"
         )
-    require_columns(
-        chosen,
-        present,
-        origin=origin,
-        advice="dataset=jsc_file dataset.features=[...] names other columns to train on, in order",
-    )
+    advice = "dataset=jsc_file dataset.features=[...] names other columns to train on, in order"
+    require_columns(chosen, present, origin, advice=advice)
     if len(set(chosen)) < len(chosen):
         raise DatasetError(f"{origin}: a feature is named twice in {', '.join(chosen)}; name each once")
     return FEATURE_NAMES if set(chosen) == set(FEATURE_NAMES) else tuple(chosen)

@@ -18,6 +18,8 @@ from jsc.datasets.epoch_order import EpochOrder
 from jsc.datasets.prepared import PreparedJets, Split
 from jsc.engine.memory import aligned_zeros
 
+EVAL_BATCH_SIZE = 1 << 16  # jets; Lightning takes as long for a batch as the fused engine for some 5,000 of them
+
 Batch = tuple[Tensor, Tensor]
 """(x_BF, y_B): standardised features in the run's precision, and int8 class indices."""
 
@@ -127,8 +129,6 @@ class EvalBatches:
 class JetDataModule(pl.LightningDataModule):
     """Training and validation batches of one data set; with `in_chunks`, for an engine of many batches a call."""
 
-    EVAL_BATCH_SIZE = 1 << 16  # a few a validation: Lightning takes as long for one as the fused engine for 5,000 jets
-
     def __init__(self, jets: PreparedJets, *, batch_size: int, seed: int, in_chunks: bool) -> None:
         super().__init__()
         self.jets = jets
@@ -162,7 +162,7 @@ class JetDataModule(pl.LightningDataModule):
         trainer = self._trainer()
         return EvalBatches(
             *self.tensors("val"),
-            batch_size=self.EVAL_BATCH_SIZE,
+            batch_size=EVAL_BATCH_SIZE,
             rank=trainer.global_rank,
             world_size=trainer.world_size,
         )

@@ -7,9 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from filelock import FileLock
-
-from jsc.datasets.cache import cache_errors
+from jsc.datasets.cache import make_once
 from jsc.errors import DatasetError
 
 RETRY_SECONDS = 2.0
@@ -25,23 +23,15 @@ def download(
     `timeout_seconds` is for the connection and for each wait for more bytes. `check` raises DatasetError on a file that
     cannot be the right one. `by_hand` ends each message: what to do where there is no network. Raises DatasetError.
     """
-    partial = target.with_name(f"{target.name}.partial")
-    with cache_errors():
-        if target.exists():
-            return
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(target.with_name(f"{target.name}.lock")):
-            if target.exists():  # another process has fetched it while this one waited
-                return
-            try:
-                _fetch(url, partial, timeout_seconds, num_tries, by_hand)
-                try:
-                    check(partial)
-                except DatasetError as error:
-                    raise DatasetError(f"{url} did not send the data: {error}. {by_hand}") from error
-                partial.replace(target)
-            finally:
-                partial.unlink(missing_ok=True)
+
+    def fetch(partial: Path) -> None:
+        _fetch(url, partial, timeout_seconds, num_tries, by_hand)
+        try:
+            check(partial)
+        except DatasetError as error:
+            raise DatasetError(f"{url} did not send the data: {error}. {by_hand}") from error
+
+    make_once(target, fetch)
 
 
 def _fetch(url: str, partial: Path, timeout_seconds: float, num_tries: int, by_hand: str) -> None:

@@ -11,25 +11,12 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-FEATURE_NAMES = (
-    "j_zlogz",
-    "j_c1_b0_mmdt",
-    "j_c1_b1_mmdt",
-    "j_c1_b2_mmdt",
-    "j_c2_b1_mmdt",
-    "j_c2_b2_mmdt",
-    "j_d2_b1_mmdt",
-    "j_d2_b2_mmdt",
-    "j_d2_a1_b1_mmdt",
-    "j_d2_a1_b2_mmdt",
-    "j_m2_b1_mmdt",
-    "j_m2_b2_mmdt",
-    "j_n2_b1_mmdt",
-    "j_n2_b2_mmdt",
-    "j_mass_mmdt",
-    "j_multiplicity",
-)
-CLASS_NAMES = ("g", "q", "w", "z", "t")
+from jsc.simulation.observables import OBSERVABLE_NAMES
+from jsc.simulation.processes import CLASS_NAMES
+
+__all__ = ["CLASS_NAMES", "FEATURE_NAMES", "MAX_CLASSES", "FileSource", "JetSource", "JetTable"]
+
+FEATURE_NAMES = OBSERVABLE_NAMES  # what a simulation measures is what networks read
 MAX_CLASSES = len(CLASS_NAMES)  # the registry's networks and the fused engine are built for at most five
 
 
@@ -70,4 +57,4 @@ class FileSource(JetSource, Protocol):
 
     def settings(self) -> Mapping[str, object]:
         """What decides the table besides the file's content, in plain values; a new one whenever `read` changes."""
-        ...
+        return {}

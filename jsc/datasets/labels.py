@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jsc.datasets.jets import CLASS_NAMES
-from jsc.datasets.table_check import NUM_EXAMPLES, check_class_names
+from jsc.datasets.table_check import NUM_EXAMPLES, check_class_names, first_of
 from jsc.errors import DatasetError
 
 
@@ -52,10 +52,10 @@ def _index_names(
         if name not in declared:
             rows = np.flatnonzero(index_N == position)
             near = difflib.get_close_matches(name, declared, n=1)
+            advice = f" (did you mean {near[0]}?)" if near else ""
             raise DatasetError(
-                f"{origin}: class {name!r} is none of {', '.join(declared)}"
-                f"{f' (did you mean {near[0]}?)' if near else ''}; {len(rows)} rows have it, counted from 0 the first "
-                f"are {', '.join(map(str, rows[:NUM_EXAMPLES]))}"
+                f"{origin}: class {name!r} is none of {', '.join(declared)}{advice}; {len(rows)} rows have it, "
+                f"{first_of(rows)}"
             )
     index_of_name = np.array([declared.index(name) for name in names], dtype=np.int64)
     return _in_design_order(index_of_name[index_N], tuple(declared))
@@ -126,8 +126,5 @@ def _as_text(label_N: npt.NDArray[Any], origin: str) -> npt.NDArray[np.str_]:
         label_N = np.array(texts, dtype=np.str_)
     missing = np.flatnonzero(np.char.strip(label_N) == "")  # in a .csv file an empty text is all there is of a hole
     if len(missing):
-        raise DatasetError(
-            f"{origin}: {len(missing)} rows have no class; counted from 0 the first are "
-            f"{', '.join(map(str, missing[:NUM_EXAMPLES]))}"
-        )
+        raise DatasetError(f"{origin}: {len(missing)} rows have no class; {first_of(missing)}")
     return label_N

@@ -1,24 +1,21 @@
 """The hls4ml variant of the jets, from OpenML."""
 
 import importlib.util
-import io
 import shutil
 import socket
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import HTTPError
 
 import numpy as np
-from filelock import FileLock
 
-from jsc.datasets.cache import cache_errors, cache_folder, file_sums
+from jsc.datasets.cache import cache_folder, make_once
 from jsc.datasets.column_files import read_npz
 from jsc.datasets.columns import make_table
-from jsc.datasets.jets import FEATURE_NAMES, JetTable
+from jsc.datasets.jets import FEATURE_NAMES, FileSource, JetTable
+from jsc.datasets.source_file import named_file
 from jsc.errors import DatasetError
-from jsc.results import write_atomically
 
 DATA_ID = 42468  # hls4ml_lhc_jets_hlf, 830,000 jets
 FILE_NAME = f"openml-{DATA_ID}.npz"
@@ -26,7 +23,7 @@ VARIANT = "openml"
 
 
 @dataclass(frozen=True)
-class OpenmlJets:
+class OpenmlJets(FileSource):
     """The 830,000 jets of OpenML 42468, hls4ml_lhc_jets_hlf, fetched once with scikit-learn.
 
     `path` is the file that another machine's fetch left in its cache, or None: this machine's own, fetched if need be.
@@ -42,39 +39,22 @@ class OpenmlJets:
 
     def locate(self) -> Path:
         if self.path is not None:
-            path = Path(self.path).expanduser()
-            if not path.is_file():
-                raise DatasetError(f"dataset.path={self.path}: no such file; without dataset.path= it is fetched")
-            return path
+            return named_file(self.path, advice="; without dataset.path= it is fetched")
         path = cache_folder() / "downloads" / FILE_NAME
-        with cache_errors():
-            if not path.exists():
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with FileLock(path.with_name(f"{path.name}.lock")):
-                    if not path.exists():
-                        write_atomically(path, self._fetch(path))
+        make_once(path, lambda partial: self._fetch(partial, path))
         return path
-
-    def settings(self) -> Mapping[str, object]:
-        return {}
 
     def read(self) -> JetTable:
         path = self.locate()
-        return make_table(
-            read_npz(path),
-            origin=str(path),
-            sha256=file_sums(path).sha256,
-            variant=VARIANT,
-            features=FEATURE_NAMES,
-        )
+        return make_table(read_npz(path), path, variant=VARIANT, features=FEATURE_NAMES)
 
-    def _fetch(self, path: Path) -> bytes:
-        """The data set as an .npz file: X, y (class names), feature_names."""
+    def _fetch(self, partial: Path, path: Path) -> None:
+        """Write the data set as an .npz file: X, y (class names), feature_names."""
         try:
             from sklearn.datasets import fetch_openml
         except ImportError as error:
             raise DatasetError("dataset=jsc_openml needs scikit-learn: pip install 'jsc[openml]'") from error
-        scratch = path.with_name(f"{path.name}.partial")
+        scratch = path.with_name(f"{path.name}.scratch")
         shutil.rmtree(scratch, ignore_errors=True)  # what a killed process left
         before = socket.getdefaulttimeout()
         socket.setdefaulttimeout(self.timeout_seconds)  # fetch_openml takes no timeout of its own
@@ -98,11 +78,10 @@ class OpenmlJets:
         finally:
             socket.setdefaulttimeout(before)
             shutil.rmtree(scratch, ignore_errors=True)
-        content = io.BytesIO()
-        np.savez(
-            content,
-            X=np.asarray(bunch["data"], dtype=np.float64),
-            y=np.asarray(bunch["target"], dtype=np.str_),
-            feature_names=np.asarray(bunch["feature_names"], dtype=np.str_),
-        )
-        return content.getvalue()
+        with partial.open("wb") as file:
+            np.savez(
+                file,
+                X=np.asarray(bunch["data"], dtype=np.float64),
+                y=np.asarray(bunch["target"], dtype=np.str_),
+                feature_names=np.asarray(bunch["feature_names"], dtype=np.str_),
+            )

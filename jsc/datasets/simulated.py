@@ -1,13 +1,11 @@
 """Jets that `python -m jsc.simulate` has made."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from jsc.datasets.cache import file_sums
 from jsc.datasets.column_files import read_npz
 from jsc.datasets.columns import make_table
-from jsc.datasets.jets import FEATURE_NAMES, JetTable
+from jsc.datasets.jets import FEATURE_NAMES, FileSource, JetTable
 from jsc.errors import DatasetError
 
 FILE_NAME = "jets.npz"
@@ -15,7 +13,7 @@ VARIANT = "simulated-rapidity"  # angles in rapidity; the bundled sample's are i
 
 
 @dataclass(frozen=True)
-class SimulatedJets:
+class SimulatedJets(FileSource):
     """Jets that `python -m jsc.simulate` made: `path` is its output folder, which holds jets.npz."""
 
     path: str | None
@@ -33,16 +31,7 @@ class SimulatedJets:
             )
         return path
 
-    def settings(self) -> Mapping[str, object]:
-        return {}
-
     def read(self) -> JetTable:
         path = self.locate()
         columns = read_npz(path)
-        return make_table(
-            columns,
-            origin=str(path),
-            sha256=file_sums(path).sha256,
-            variant=columns.variant or VARIANT,
-            features=FEATURE_NAMES,
-        )
+        return make_table(columns, path, variant=columns.variant or VARIANT, features=FEATURE_NAMES)

@@ -11,6 +11,11 @@ from jsc.errors import DatasetError
 NUM_EXAMPLES = 5  # rows and names that a message shows; the counts say how many there are
 
 
+def first_of(rows: npt.NDArray[np.int64]) -> str:
+    """Where rows of a file are, for a message."""
+    return f"counted from 0 the first are {', '.join(map(str, rows[:NUM_EXAMPLES]))}"
+
+
 def check_table(table: JetTable, *, origin: str, file_rows_N: npt.NDArray[np.int64]) -> None:
     """Refuse a table that cannot be trained on; `file_rows_N` [N] are the rows of the file that its rows were.
 
@@ -61,6 +66,6 @@ def _check_finite(table: JetTable, origin: str, file_rows_N: npt.NDArray[np.int6
     rows = file_rows_N[bad_NF.any(axis=1)]
     raise DatasetError(
         f"{origin}: {bad_F.sum()} values are not finite (NaN, infinite or beyond float32), in column "
-        f"{', '.join(columns)}; {len(rows)} rows have one, counted from 0 the first are "
-        f"{', '.join(map(str, rows[:NUM_EXAMPLES]))}. Remove these rows or mend them"
+        f"{', '.join(columns)}; {len(rows)} rows have one, "
+        f"{first_of(rows)}. Remove these rows or mend them"
     )

@@ -4,15 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jsc.datasets.cache import file_sums
 from jsc.datasets.column_files import read_columns
 from jsc.datasets.columns import make_table
-from jsc.datasets.jets import JetTable
+from jsc.datasets.jets import FileSource, JetTable
+from jsc.datasets.source_file import check_md5, named_file
 from jsc.errors import DatasetError
 
 
 @dataclass(frozen=True)
-class JetFile:
+class JetFile(FileSource):
     """A file of your own: .npz, .csv, .parquet, .h5 or .hdf5, with named feature columns and a class column.
 
     - .csv, .parquet: one column a feature.
@@ -47,16 +47,8 @@ class JetFile:
     def locate(self) -> Path:
         if self.path is None:
             raise DatasetError("which file? dataset=jsc_file needs dataset.path=FILE (.npz, .csv, .parquet or .h5)")
-        path = Path(self.path).expanduser()
-        if not path.is_file():
-            raise DatasetError(
-                f"dataset.path={self.path}: {'a folder, not a file' if path.is_dir() else 'no such file'}"
-            )
-        if self.md5 is not None and (md5 := file_sums(path).md5) != str(self.md5).lower():
-            raise DatasetError(
-                f"{path}: its MD5 sum is {md5}, not {self.md5}. To accept this file say dataset.md5={md5} "
-                "(null: accept any)"
-            )
+        path = named_file(self.path)
+        check_md5(path, self.md5)
         return path
 
     def settings(self) -> Mapping[str, object]:
@@ -75,8 +67,7 @@ class JetFile:
         columns = read_columns(path)
         return make_table(
             columns,
-            origin=str(path),
-            sha256=file_sums(path).sha256,
+            path,
             variant=self.variant or columns.variant or f"file:{path.stem}",
             features=self.features,
             classes=None if self.classes is None else [str(name) for name in self.classes],

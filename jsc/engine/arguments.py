@@ -1,8 +1,8 @@
 """What the compiled code is handed, in named groups.
 
-T is the model's dtype, float32 or float64; arrays are flat, contiguous and writable. Shapes: N jets in the table,
-F features, C classes, R rows to train on, S optimizer steps, L rows of the program, P parameters rounded up to whole
-vectors, Q running statistics.
+T is the model's dtype, float32 or float64; arrays are flat and contiguous, those of Jets and Steps marked read-only.
+Shapes: N jets in the table, F features, C classes, R rows to train on, S optimizer steps, L rows of the program,
+P parameters rounded up to whole vectors, Q running statistics.
 """
 
 from typing import Any, NamedTuple

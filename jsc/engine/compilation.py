@@ -3,19 +3,23 @@
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import filelock
 import numba
 import numpy as np
-from numba.core import entrypoints
+
+from jsc.engine.numba_internals import UNCOUNTED, without_extensions
 
 _log = logging.getLogger(__name__)
 
 _LOCK_SECONDS = 300.0
+
+# For `numba.njit`: needs no interpreter, owns no memory, and divides as IEEE says.
+BARE = {"nogil": True, "error_model": "numpy", **UNCOUNTED}
 
 
 class Compiled:
@@ -41,7 +45,7 @@ class Compiled:
 
     def _prepare(self, types: tuple[Any, ...], dtype: np.dtype[Any]) -> Callable[..., Any]:
         started = time.perf_counter()
-        with self._lock(), _without_extensions():  # of processes that start at once, one compiles and the others load
+        with self._lock(), without_extensions():  # of processes that start at once, one compiles and the others load
             compiled: Callable[..., Any] = self._entry.compile(types)
         if not self._entry.stats.cache_hits.get(types):
             _log.info(
@@ -80,22 +84,7 @@ def fingerprint(files: list[Path]) -> str:
 
 
 def _on_disk(function: Callable[..., Any]) -> Any:
-    options = {"nogil": True, "error_model": "numpy", "_nrt": False}
     try:
-        return numba.njit(cache=True, **options)(function)
+        return numba.njit(cache=True, **BARE)(function)
     except RuntimeError:  # no folder can be written to
-        return numba.njit(**options)(function)
-
-
-@contextmanager
-def _without_extensions() -> Iterator[None]:
-    """Numba imports every installed package that extends it (awkward, vector, sympy: a second); nothing here needs one.
-
-    They are only put off: a function of the user's own still gets them.
-    """
-    before = entrypoints._already_initialized
-    entrypoints._already_initialized = True
-    try:
-        yield
-    finally:
-        entrypoints._already_initialized = before
+        return numba.njit(**BARE)(function)

@@ -17,12 +17,11 @@ from jsc.engine.arguments import ADAM, Jets, Loss, Memory, Network, Outcome, Sta
 from jsc.engine.layers import Floats
 from jsc.engine.loss import CrossEntropy
 from jsc.engine.lowering import lower
-from jsc.engine.memory import aligned_zeros, writable
+from jsc.engine.memory import aligned_zeros, read_only, views_of
 from jsc.engine.optimizers import Moments, check_covers, lower_optimizer
 from jsc.engine.plan import Plan
 from jsc.engine.program import Program, write_program
 from jsc.engine.vectors import VECTOR_BYTES
-from jsc.engine.windows import Window
 
 BLOCK_JETS = 256  # a block of the widest registered network still fits a core's second cache
 
@@ -75,14 +74,9 @@ class FusedScorer:
             name: (model.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2])
             for name in (*self._scoring.parameters, *self._scoring.running, *self._scoring.counters)
         }
-        shapes = self._plan.parameters() | self._plan.running()
-        self._windows = {
-            name: Window(flat, place.start, shapes[name])
-            for places, flat in (
-                (self._scoring.parameters, self._state.theta),
-                (self._scoring.running, self._state.running),
-            )
-            for name, place in places.items()
+        self._views = {
+            **views_of(self._state.theta, self._scoring.parameters, self._plan.parameters()),
+            **views_of(self._state.running, self._scoring.running, self._plan.running()),
         }
 
     def evaluate(
@@ -103,7 +97,7 @@ class FusedScorer:
         num_classes = self._plan.num_classes
         logits = np.empty(len(labels_N) * num_classes if with_logits else 0, self.dtype)
         outcome = Outcome(np.zeros(2, np.float64), np.zeros(1, np.int64), logits, with_logits)
-        steps = Steps(np.arange(BLOCK_JETS), BLOCK_JETS, np.empty(0, np.float64), 0, np.uint64(0))
+        steps = Steps(read_only(np.arange(BLOCK_JETS)), BLOCK_JETS, read_only(np.empty(0)), 0, np.uint64(0))
         update = Update(ADAM, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0)  # of no step
         self._run(False, jets, steps, self._scoring, update, outcome)
         loss_sum, weight_sum = outcome.losses.tolist()
@@ -138,9 +132,10 @@ class FusedScorer:
         """The model's tensors as they are now: loading a state dict may have made new ones."""
         return {name: getattr(module, attribute) for name, (module, attribute) in self._places.items()}
 
+    @torch.no_grad()
     def _read(self, tensors: dict[str, torch.Tensor]) -> None:
-        for name, window in self._windows.items():
-            window.read(tensors[name])
+        for name, view in self._views.items():
+            view.copy_(tensors[name])
 
     def _checked(self, x_NF: Floats, labels_N: npt.NDArray[np.integer[Any]]) -> Jets:
         num_features, num_classes = self._plan.num_features, self._plan.num_classes
@@ -150,14 +145,14 @@ class FusedScorer:
             raise ValueError(f"jets are {list(x_NF.shape)}; expected a contiguous [N, {num_features}]")
         if labels_N.shape != x_NF.shape[:1]:
             raise ValueError(f"labels are {list(labels_N.shape)} for {len(x_NF)} jets")
-        x = writable(x_NF.reshape(-1))
+        x = read_only(x_NF.reshape(-1))
         if labels_N.dtype == np.int8 and labels_N.flags.c_contiguous:
-            return Jets(x, writable(labels_N))
+            return Jets(x, read_only(labels_N))
         if not np.issubdtype(labels_N.dtype, np.integer):
             raise ValueError(f"labels are {labels_N.dtype}; expected integers")
         if len(labels_N) and not 0 <= labels_N.min() <= labels_N.max() < num_classes:
             raise self._bad_label()
-        return Jets(x, labels_N.astype(np.int8))
+        return Jets(x, read_only(labels_N.astype(np.int8)))
 
     def _bad_label(self) -> ValueError:
         return ValueError(f"a label is not between 0 and {self._plan.num_classes - 1}")
@@ -216,8 +211,8 @@ class FusedTrainer(FusedScorer):
         Raises:
             ValueError, IndexError: unfit arrays; the model and the optimizer are then as before the call.
         """
-        rows = writable(np.ascontiguousarray(rows, np.int64))
-        rates_S = writable(np.ascontiguousarray(learning_rates_S, np.float64))
+        rows = read_only(np.ascontiguousarray(rows, np.int64))
+        rates_S = read_only(np.ascontiguousarray(learning_rates_S, np.float64))
         jets = self._checked(x_NF, labels_N)
         num_steps = len(rates_S)
         if batch_size < 1:
@@ -244,8 +239,9 @@ class FusedTrainer(FusedScorer):
             self._state.counters[index] = int(tensors[name])
         steps = Steps(rows, min(batch_size, len(rows)), rates_S, int(first_step), self._seed)
         self._run(True, jets, steps, self._training, Update(**vars(plan), steps_before=steps_before), outcome)
-        for name, window in self._windows.items():
-            window.write(tensors[name])
+        with torch.no_grad():
+            for name, view in self._views.items():
+                tensors[name].copy_(view)
         for name in self._training.counters:
             tensors[name].add_(num_steps)
         self._moments.write(tensors, steps_before + num_steps)

@@ -7,27 +7,47 @@ Mathematical Functions, 1989); the float64 polynomials are Taylor series cut bel
 
 from collections.abc import Callable
 from math import factorial
-from typing import Any
+from typing import Any, NamedTuple
 
 from numba import njit, types
 from numba.extending import overload, register_jitable
 
-from jsc.engine.vectors import VectorType, absolute, bits_of, from_bits, select, splat, with_sign
+from jsc.engine.vectors import absolute, bits_of, from_bits, select, splat, with_sign
 
 LOG2_E = 1.4426950408889634
-# ln 2 in two parts; the first has so few bits that n * LN2_HIGH is exact.
-LN2_HIGH_32, LN2_LOW_32 = 0.693359375, -2.12194440e-4
-LN2_HIGH_64, LN2_LOW_64 = 6.93147180369123816490e-01, 1.90821492927058770002e-10
-# Adding one of these to a float leaves its nearest integer in the low bits.
-ROUNDER_32, ROUNDER_64 = 1.5 * 2.0**23, 1.5 * 2.0**52
 SQRT_2 = 1.4142135623730951
 
-# (exp(r) - 1 - r) / r^2 on |r| <= ln(2) / 2, highest power first.
-EXP_32 = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
-EXP_64 = tuple(1.0 / factorial(n) for n in range(14, 1, -1))
-# atanh(s) / s in powers of s^2, highest first, on |s| <= 0.1716.
-LOG_32 = tuple(1.0 / (2 * n + 1) for n in range(5, -1, -1))
-LOG_64 = tuple(1.0 / (2 * n + 1) for n in range(11, -1, -1))
+
+class Precision(NamedTuple):
+    """What differs between float32 and float64."""
+
+    lowest: float  # from here
+    highest: float  # to here exp(x) is a normal number
+    ln2_high: float  # ln 2 in two parts; the first has so few bits that n * ln2_high is exact
+    ln2_low: float
+    rounder: float  # added to a float, it leaves the nearest integer in the low bits
+    fraction_bits: int
+    fraction_mask: int
+    one: int  # the bits of 1.0
+    bias: int  # bits that make a float of the exponent's bits, which is larger by
+    biased: float
+    exp: tuple[float, ...]  # (exp(r) - 1 - r) / r^2 on |r| <= ln(2) / 2, highest power first
+    log: tuple[float, ...]  # atanh(s) / s in powers of s^2, highest first, on |s| <= 0.1716
+
+
+FLOAT32 = Precision(
+    -87.0, 88.0, 0.693359375, -2.12194440e-4, 1.5 * 2.0**23,
+    23, 0x007FFFFF, 0x3F800000, 0x4B000000, 2.0**23 + 127.0,
+    (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1),
+    tuple(1.0 / (2 * n + 1) for n in range(5, -1, -1)),
+)  # fmt: skip
+FLOAT64 = Precision(
+    -708.0, 709.0, 6.93147180369123816490e-01, 1.90821492927058770002e-10, 1.5 * 2.0**52,
+    52, 0x000FFFFFFFFFFFFF, 0x3FF0000000000000, 0x4330000000000000, 2.0**52 + 1023.0,
+    tuple(1.0 / factorial(n) for n in range(14, 1, -1)),
+    tuple(1.0 / (2 * n + 1) for n in range(11, -1, -1)),
+)  # fmt: skip
+
 # Cephes ndtr.c: erf(x) = x T(x^2) / U(x^2) up to 1; erfc(x) = exp(-x^2) P(x) / Q(x) from 1 to 8.
 ERF_T = (9.60497373987051638749e0, 9.00260197203842689217e1, 2.23200534594684319226e3, 7.00332514112805075473e3,
          5.55923013010394962768e4)  # fmt: skip
@@ -41,6 +61,21 @@ ERFC_Q = (1.0, 1.32281951154744992508e1, 8.67072140885989742329e1, 3.54937778887
           5.57535340817727675546e2)  # fmt: skip
 
 
+def precision_of(x: Any) -> Precision:
+    """The constants of a vector's own precision, in compiled code."""
+    raise NotImplementedError("compiled code only")
+
+
+@overload(precision_of)
+def _precision_of(x: Any) -> Callable[..., Any]:
+    precision = FLOAT32 if x.dtype == types.float32 else FLOAT64
+
+    def of(x: Any) -> Any:
+        return precision
+
+    return of
+
+
 @register_jitable
 def _polynomial(x: Any, coefficients: Any) -> Any:
     """Horner's scheme, highest power first."""
@@ -50,56 +85,22 @@ def _polynomial(x: Any, coefficients: Any) -> Any:
     return y
 
 
-def _for_dtype(x: Any, float32: Callable[..., Any], float64: Callable[..., Any]) -> Callable[..., Any] | None:
-    if not isinstance(x, VectorType):
-        return None
-    return float32 if x.dtype == types.float32 else float64
-
-
+@register_jitable
 def _reduced(x: Any) -> Any:
-    """(n, as bits; r; exp(r) - 1) with x = n ln 2 + r; x must lie where 2^n is a normal number."""
-    raise NotImplementedError("compiled code only")
-
-
-@overload(_reduced)
-def _reduced_overload(x: Any) -> Any:
-    def float32(x: Any) -> Any:
-        rounded = x * LOG2_E + ROUNDER_32
-        n = rounded - ROUNDER_32
-        r = (x - n * LN2_HIGH_32) - n * LN2_LOW_32
-        return bits_of(rounded) << 23, _polynomial(r, EXP_32) * r * r + r
-
-    def float64(x: Any) -> Any:
-        rounded = x * LOG2_E + ROUNDER_64
-        n = rounded - ROUNDER_64
-        r = (x - n * LN2_HIGH_64) - n * LN2_LOW_64
-        return bits_of(rounded) << 52, _polynomial(r, EXP_64) * r * r + r
-
-    return _for_dtype(x, float32, float64)
-
-
-def _clamped(x: Any) -> Any:
-    """x, brought into the range where exp(x) is a normal number."""
-    raise NotImplementedError("compiled code only")
-
-
-@overload(_clamped)
-def _clamped_overload(x: Any) -> Any:
-    def float32(x: Any) -> Any:
-        x = select(x < -87.0, -87.0, x)
-        return select(x > 88.0, 88.0, x)
-
-    def float64(x: Any) -> Any:
-        x = select(x < -708.0, -708.0, x)
-        return select(x > 709.0, 709.0, x)
-
-    return _for_dtype(x, float32, float64)
+    """(n, as bits; exp(r) - 1) with x = n ln 2 + r; x must lie where 2^n is a normal number."""
+    p = precision_of(x)
+    rounded = x * LOG2_E + p.rounder
+    n = rounded - p.rounder
+    r = (x - n * p.ln2_high) - n * p.ln2_low
+    return bits_of(rounded) << p.fraction_bits, _polynomial(r, p.exp) * r * r + r
 
 
 @njit(nogil=True)
 def exp(x: Any) -> Any:
     """e^x; past the range of normal numbers (-87 to 88, or -708 to 709) it stays at the range's end."""
-    shift, minus_one = _reduced(_clamped(x))
+    p = precision_of(x)
+    x = select(x < p.lowest, p.lowest, x)
+    shift, minus_one = _reduced(select(x > p.highest, p.highest, x))
     return from_bits(bits_of(minus_one + 1.0) + shift)
 
 
@@ -132,33 +133,16 @@ def erf(x: Any) -> Any:
     return select(size > 1.0, with_sign(far, x), near)
 
 
+@njit(nogil=True)
 def log(x: Any) -> Any:
     """ln x, for positive normal x."""
-    raise NotImplementedError("compiled code only")
-
-
-@overload(log)
-def _log_overload(x: Any) -> Any:
-    def float32(x: Any) -> Any:
-        bits = bits_of(x)
-        exponent = from_bits((bits >> 23) | 0x4B000000) - (2.0**23 + 127.0)
-        fraction = from_bits((bits & 0x007FFFFF) | 0x3F800000)
-        large = fraction > SQRT_2
-        exponent = select(large, exponent + 1.0, exponent)
-        fraction = select(large, fraction * 0.5, fraction)
-        s = (fraction - 1.0) / (fraction + 1.0)
-        near_one = (s + s) * _polynomial(s * s, LOG_32)
-        return select(x == x, exponent * LN2_HIGH_32 + (exponent * LN2_LOW_32 + near_one), x)
-
-    def float64(x: Any) -> Any:
-        bits = bits_of(x)
-        exponent = from_bits((bits >> 52) | 0x4330000000000000) - (2.0**52 + 1023.0)
-        fraction = from_bits((bits & 0x000FFFFFFFFFFFFF) | 0x3FF0000000000000)
-        large = fraction > SQRT_2
-        exponent = select(large, exponent + 1.0, exponent)
-        fraction = select(large, fraction * 0.5, fraction)
-        s = (fraction - 1.0) / (fraction + 1.0)
-        near_one = (s + s) * _polynomial(s * s, LOG_64)
-        return select(x == x, exponent * LN2_HIGH_64 + (exponent * LN2_LOW_64 + near_one), x)
-
-    return _for_dtype(x, float32, float64)
+    p = precision_of(x)
+    bits = bits_of(x)
+    exponent = from_bits((bits >> p.fraction_bits) | p.bias) - p.biased
+    fraction = from_bits((bits & p.fraction_mask) | p.one)
+    large = fraction > SQRT_2
+    exponent = select(large, exponent + 1.0, exponent)
+    fraction = select(large, fraction * 0.5, fraction)
+    s = (fraction - 1.0) / (fraction + 1.0)
+    near_one = (s + s) * _polynomial(s * s, p.log)
+    return select(x == x, exponent * p.ln2_high + (exponent * p.ln2_low + near_one), x)

@@ -13,22 +13,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from jsc.engine.arguments import (
-    ADAM,
-    ADAMW,
-    SGD,
-    SGD_NESTEROV,
-    Block,
-    Jets,
-    Loss,
-    Memory,
-    Network,
-    Outcome,
-    State,
-    Steps,
-    Update,
-)
-from jsc.engine.compilation import Compiled, fingerprint
+from jsc.engine.arguments import ADAM, ADAMW, SGD, SGD_NESTEROV, Block
+from jsc.engine.compilation import BARE, Compiled, fingerprint
 from jsc.engine.layer_kernels import (
     ask_for,
     backward,
@@ -56,7 +42,7 @@ STATUS_DONE, STATUS_BAD_ROW, STATUS_BAD_LABEL, STATUS_UNKNOWN_LAYER, STATUS_UNKN
 NUM_KINDS = len(Kind)
 
 # Numba optimises a function again within each of its callers, and theirs: these would double the compile time.
-inlined = njit(inline="always", nogil=True, error_model="numpy", _nrt=False)
+inlined = njit(inline="always", **BARE)
 
 
 @compiled
@@ -102,10 +88,7 @@ def _block(memory: Any, index: int, num_jets: int) -> Any:
 
 
 @inlined
-def _train(
-    jets: Jets, steps: Steps, network: Network, state: State, memory: Memory, loss: Loss, update: Update,
-    outcome: Outcome,
-) -> int:  # fmt: skip
+def _train(jets: Any, steps: Any, network: Any, state: Any, memory: Any, loss: Any, update: Any, outcome: Any) -> int:
     rows, labels, batch_size = steps.rows, jets.labels, steps.batch_size
     ops, segments = network.ops, network.segments
     num_features, num_classes = network.num_features, network.num_classes
@@ -191,9 +174,7 @@ def _train(
 
 
 @inlined
-def _evaluate(
-    jets: Jets, steps: Steps, network: Network, state: State, memory: Memory, loss: Loss, outcome: Outcome
-) -> int:
+def _evaluate(jets: Any, steps: Any, network: Any, state: Any, memory: Any, loss: Any, outcome: Any) -> int:
     labels, ops, num_classes, logits = jets.labels, network.ops, network.num_classes, outcome.logits
     for op in ops:
         if op.kind == Kind.BATCH_NORM:
@@ -222,7 +203,7 @@ def _evaluate(
 
 @functools.cache
 def kernel() -> Compiled:
-    """The only one; see `_make_run` for its arguments."""
+    """The only one; `run` below says what it takes."""
     folder = Path(__file__).parent
     return Compiled("the fused engine", _make_run(fingerprint([folder / name for name in _SOURCES])))
 
@@ -231,11 +212,12 @@ def _make_run(version: str) -> Callable[..., Any]:
     """The function to compile; `version` tells versions of these sources apart."""
 
     def run(
-        training: bool, jets: Jets, steps: Steps, network: Network, state: State, memory: Memory, loss: Loss,
-        update: Update, outcome: Outcome,
+        training: bool, jets: Any, steps: Any, network: Any, state: Any, memory: Any, loss: Any, update: Any,
+        outcome: Any,
     ) -> Any:  # fmt: skip
         """Train, or evaluate; returns a STATUS_ code. One function, so that there is one compilation.
 
+        The arguments are the groups of `jsc.engine.arguments`, by their names.
         Training takes an optimizer step for each learning rate, on consecutive batches of rows. Evaluation takes jet
         after jet of the table, with running statistics.
         """

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from jsc.engine.compilation import BARE
 from jsc.engine.elementary import erf, exp, log, logistic, tanh
 from jsc.engine.layers import BatchNorm, Kind
 from jsc.engine.program import INPUT_ROW
@@ -29,8 +30,8 @@ from jsc.engine.vectors import (
     total,
 )
 
-# Inner functions are only ever called from compiled code, own no memory, and divide as IEEE says.
-compiled = njit(nogil=True, error_model="numpy", _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+# Inner functions are only ever called from compiled code.
+compiled = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **BARE)
 
 NO_JET = -1.0  # the label of lanes past a batch's last jet
 
@@ -40,6 +41,13 @@ MEAN, SQUARES, INVERSE, SUM_DY, SUM_DYX = range(BatchNorm.num_stats)
 _product_1, _product_2, _product_4, _product_5 = (make_product_tile(rows, 2) for rows in (1, 2, 4, 5))
 _gradient_1x4, _gradient_2x4, _gradient_4x4 = (make_gradient_tile(rows, 4) for rows in (1, 2, 4))
 _gradient_1x1 = make_gradient_tile(1, 1)
+
+
+@compiled
+def _rows(op: Any, feature: int, block: Any) -> tuple[int, int, int, int]:
+    """Where a feature's rows of a layer begin: of its input, its output, the output's gradient, and what is kept."""
+    base, stride = block.base + feature * block.stride, block.stride
+    return base + op.x * stride, base + op.y * stride, base + op.dy * stride, base + op.kept * stride
 
 
 @compiled
@@ -147,8 +155,7 @@ def _batch_norm_apply(op: Any, theta: Any, stats: Any, block: Any) -> None:
         scale_1 = inverse * theta[weight + feature] if has_weight else inverse
         shift_1 = theta[bias + feature] - mean * scale_1 if has_bias else -mean * scale_1
         scale, shift = splat(work, scale_1), splat(work, shift_1)
-        x = block.base + (op.x + feature) * block.stride
-        y = block.base + (op.y + feature) * block.stride
+        x, y, _, _ = _rows(op, feature, block)
         for jet in range(0, block.num_vectors * size, size):
             value = load(work, x + jet) * scale + shift
             store(work, y + jet, select(value <= 0.0, value * negative_slope, value))
@@ -163,7 +170,7 @@ def batch_norm_block(op: Any, stats: Any, block: Any) -> None:
     whole = count // size * size
     num_now = num_before + count
     for feature in range(width):
-        x = block.base + (op.x + feature) * block.stride
+        x, _, _, _ = _rows(op, feature, block)
         sums = splat(work, 0.0)
         for jet in range(0, whole, size):
             sums = sums + load(work, x + jet)
@@ -221,9 +228,7 @@ def _batch_norm_backward_sums(op: Any, stats: Any, block: Any) -> None:
     negative_slope = splat(work, op.negative_slope)
     size = lanes(work)
     for feature in range(width):
-        x = block.base + (op.x + feature) * block.stride
-        y = block.base + (op.y + feature) * block.stride
-        dy = block.base + (op.dy + feature) * block.stride
+        x, y, dy, _ = _rows(op, feature, block)
         centre = splat(work, stats[at + MEAN * width + feature])
         sum_dy, sum_dyx = splat(work, 0.0), splat(work, 0.0)
         for jet in range(0, block.num_vectors * size, size):
@@ -262,8 +267,7 @@ def batch_norm_backward_apply(op: Any, theta: Any, stats: Any, block: Any, jets_
         centre = splat(work, stats[at + MEAN * width + feature])
         along_x = splat(work, -scale_1 * inverse * inverse * mean_dyx)
         shift = splat(work, -scale_1 * (stats[at + SUM_DY * width + feature] / jets_a_batch))
-        x = block.base + (op.x + feature) * block.stride
-        dy = block.base + (op.dy + feature) * block.stride
+        x, _, dy, _ = _rows(op, feature, block)
         for jet in range(0, whole, size):
             dx = load(work, dy + jet) * scale + ((load(work, x + jet) - centre) * along_x + shift)
             store(work, dy + jet, dx)
@@ -311,8 +315,7 @@ def _elementwise(op: Any, block: Any) -> None:
     work, kind, negative_slope = block.work, op.kind, op.negative_slope
     size = lanes(work)
     for feature in range(op.num_out):
-        x = block.base + (op.x + feature) * block.stride
-        y = block.base + (op.y + feature) * block.stride
+        x, y, _, _ = _rows(op, feature, block)
         for jet in range(0, block.num_vectors * size, size):
             value = load(work, x + jet)
             if kind == Kind.LEAKY_RELU:
@@ -334,9 +337,7 @@ def _elementwise_backward(op: Any, block: Any) -> None:
     work, kind, negative_slope = block.work, op.kind, op.negative_slope
     size = lanes(work)
     for feature in range(op.num_out):
-        x = block.base + (op.x + feature) * block.stride
-        y = block.base + (op.y + feature) * block.stride
-        dy = block.base + (op.dy + feature) * block.stride
+        x, y, dy, _ = _rows(op, feature, block)
         for jet in range(0, block.num_vectors * size, size):
             value = load(work, dy + jet)
             if kind == Kind.LEAKY_RELU:
@@ -378,9 +379,7 @@ def _dropout(op: Any, seed: Any, step: int, block: Any) -> None:
     factor = 1.0 / (1.0 - rate) if rate < 1.0 else 0.0
     size = lanes(work)
     for feature in range(width):
-        x = block.base + (op.x + feature) * block.stride
-        y = block.base + (op.y + feature) * block.stride
-        kept = block.base + (op.kept + feature) * block.stride
+        x, y, _, kept = _rows(op, feature, block)
         for jet in range(0, block.num_vectors * size, size):
             element = (lane_numbers(work) + (block.first + jet)) * width + feature
             bits = _mix(_mix((element + low) & 0xFFFFFFFF) ^ high)
@@ -394,8 +393,7 @@ def _dropout_backward(op: Any, block: Any) -> None:
     work = block.work
     size = lanes(work)
     for feature in range(op.num_out):
-        kept = block.base + (op.kept + feature) * block.stride
-        dy = block.base + (op.dy + feature) * block.stride
+        _, _, dy, kept = _rows(op, feature, block)
         for jet in range(0, block.num_vectors * size, size):
             store(work, dy + jet, load(work, dy + jet) * load(work, kept + jet))
 

@@ -1,9 +1,12 @@
 """Memory as compiled code wants it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 CACHE_LINE_BYTES = 64  # a register holds no more, so that what begins here may be loaded into one at once
 
@@ -19,20 +22,15 @@ def aligned_zeros(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[A
     return raw[start : start + num_bytes].view(dtype).reshape(shape)
 
 
-def writable(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The same memory, not marked read-only: to Numba that is another type, which it would compile for anew."""
-    if array.flags.writeable:
-        return array
-    address, _ = array.__array_interface__["data"]
-    view = _Memory({**array.__array_interface__, "data": (address, False)})
-    view.owner = array
-    return np.asarray(view)
+def views_of(
+    flat: npt.NDArray[Any], places: Mapping[str, slice], shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, Tensor]:
+    """Parts of a flat array as tensors of the given shapes, by name: the memory is shared."""
+    return {name: torch.from_numpy(flat[places[name]]).view(shape) for name, shape in shapes.items()}
 
 
-class _Memory:
-    """What NumPy makes an array of without looking at who owns the memory; the array keeps this alive."""
-
-    owner: npt.NDArray[Any]
-
-    def __init__(self, interface: dict[str, Any]) -> None:
-        self.__array_interface__ = interface
+def read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The same memory, marked read-only as another's may be: to Numba the two are types that it compiles for apart."""
+    view = array.view()
+    view.flags.writeable = False
+    return view

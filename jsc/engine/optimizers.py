@@ -9,7 +9,7 @@ from torch import Tensor
 from jsc.engine import torch_internals
 from jsc.engine.arguments import ADAM, ADAMW, SGD, SGD_NESTEROV
 from jsc.engine.layers import CannotLower, Floats, Shape
-from jsc.engine.windows import Window
+from jsc.engine.memory import views_of
 
 # Names of the state tensors of each kind, in the order of the kernel's moment arrays.
 _STATE = {
@@ -91,13 +91,12 @@ class Moments:
     ) -> None:
         self.plan = plan
         self._optimizer = optimizer
-        self._names = list(shapes)
         self._counts_steps = plan.kind in (ADAM, ADAMW)
-        self._windows = [
-            (name, state_name, Window(flat, places[name].start, shape))
+        self._names = list(shapes)
+        self._views = {
+            state_name: views_of(flat, places, shapes)
             for state_name, flat in zip(plan.state_names, flats, strict=False)
-            for name, shape in shapes.items()
-        ]
+        }
 
     def read(self, tensors: Mapping[str, Tensor]) -> int:
         """Copy torch's state into the flat arrays, zeros where there is none; returns the number of steps taken.
@@ -114,19 +113,19 @@ class Moments:
             raise CannotLower(
                 f"the optimizer has taken different numbers of steps for its parameters: {sorted(counts)}"
             )
-        for name, state_name, window in self._windows:
-            window.read(states[name].get(state_name))
+        for state_name, views in self._views.items():
+            for name, view in views.items():
+                there = states[name].get(state_name)
+                view.zero_() if there is None else view.copy_(there)
         return counts.pop()
 
     def write(self, tensors: Mapping[str, Tensor], num_steps: int) -> None:
         """Copy the flat arrays into torch's state, made as torch makes it where there is none yet."""
-        for name, state_name, window in self._windows:
+        for name in self._names if self._views else ():
             state = self._optimizer.state[tensors[name]]
-            if state.get(state_name) is None:
-                if self._counts_steps:
-                    state.setdefault("step", torch.tensor(0.0, dtype=torch.float32))
-                state[state_name] = torch.empty_like(tensors[name], requires_grad=False)
-            window.write(state[state_name])
-        if self._counts_steps:
-            for name in self._names:
-                self._optimizer.state[tensors[name]]["step"].fill_(num_steps)
+            if self._counts_steps:
+                state.setdefault("step", torch.tensor(0.0, dtype=torch.float32)).fill_(num_steps)
+            for state_name, views in self._views.items():
+                if state.get(state_name) is None:
+                    state[state_name] = torch.empty_like(tensors[name], requires_grad=False)
+                state[state_name].copy_(views[name])

@@ -4,14 +4,15 @@ Numba has no way to say "these sixteen sums are registers", so these loops are b
 Activations are feature-major: row f of a block holds feature f of consecutive jets, `stride` elements from row to row.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from jsc.engine import vectors
+from jsc.engine.vectors import pick
 
 WORD = types.intp
 
@@ -128,17 +129,12 @@ def make_gradient_tile(num_rows: int, num_columns: int) -> Any:
     return tile
 
 
-def pick(builder: Any, a: Any, b: Any, lanes: Sequence[int]) -> Any:
-    """The vector of the given lanes of `a` and, counting on, of `b`."""
-    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), list(lanes)))
-
-
 def _sums_of_each(builder: Any, parts: list[Any]) -> Any:
     """The vector whose lane i is the sum of the lanes of `parts[i]`; the number of parts is a power of two.
 
     Two vectors of four lanes, [a0 a1 a2 a3] and [b0 b1 b2 b3], become [a0+a2 a1+a3 b0+b2 b1+b3], and so on.
     """
-    length = parts[0].type.count  # of each sum's stretch of lanes
+    length = parts[0].type.count  # of each sum's run of lanes
     while length > 1:
         half = length // 2
         pairs = [(parts[0], parts[0])] if len(parts) == 1 else list(zip(parts[::2], parts[1::2], strict=True))

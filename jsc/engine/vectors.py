@@ -17,41 +17,56 @@ from typing import Any
 
 import llvmlite.binding
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.core.datamodel import PrimitiveModel, register_default
-from numba.core.imputils import lower_builtin
-from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import intrinsic
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
 # 64 bytes fill an AVX-512 register; elsewhere 32 fill one AVX register or two of NEON's.
 VECTOR_BYTES = 64 if llvmlite.binding.get_host_cpu_features().get("avx512f") else 32
 CONTRACT = ("contract",)  # lets a * b + c become one fused multiply-add
 
 
-class VectorType(types.Type):
+class _Lanes(types.Type):
+    """As many numbers as a register holds of the floats of `dtype`; `element` is their LLVM type."""
+
+    def __init__(self, dtype: Any) -> None:
+        super().__init__(name=f"{type(self).__name__}({dtype})")
+        self.dtype = dtype
+        self.num_lanes = num_lanes(dtype)
+
+    @property
+    def vector(self) -> ir.VectorType:
+        return ir.VectorType(self.element, self.num_lanes)
+
+
+class VectorType(_Lanes):
     """A vector of floats, one lane a jet."""
 
-    def __init__(self, dtype: Any) -> None:
-        super().__init__(name=f"Vector({dtype})")
-        self.dtype = dtype
-        self.num_lanes = num_lanes(dtype)
+    @property
+    def element(self) -> ir.Type:
+        return float_type(self.dtype)
 
 
-class BitsType(types.Type):
-    """A vector of unsigned integers, as many bits wide as the floats of `dtype`."""
+class BitsType(_Lanes):
+    """A vector of unsigned integers, as many bits wide as the floats."""
 
-    def __init__(self, dtype: Any) -> None:
-        super().__init__(name=f"Bits({dtype})")
-        self.dtype = dtype
-        self.num_lanes = num_lanes(dtype)
+    @property
+    def element(self) -> ir.Type:
+        return ir.IntType(self.dtype.bitwidth)
 
 
-class MaskType(types.Type):
+class MaskType(_Lanes):
     """A vector of truth values."""
 
-    def __init__(self, num_lanes: int) -> None:
-        super().__init__(name=f"Mask({num_lanes})")
-        self.num_lanes = num_lanes
+    element = ir.IntType(1)
+
+
+@register_model(VectorType)
+@register_model(BitsType)
+@register_model(MaskType)
+class _LanesModel(models.PrimitiveModel):
+    def __init__(self, dmm: Any, fe_type: _Lanes) -> None:
+        super().__init__(dmm, fe_type, fe_type.vector)
 
 
 def num_lanes(dtype: Any) -> int:
@@ -64,29 +79,7 @@ def float_type(dtype: Any) -> ir.Type:
 
 
 def vector_type(dtype: Any) -> ir.VectorType:
-    return ir.VectorType(float_type(dtype), num_lanes(dtype))
-
-
-def bits_type(dtype: Any) -> ir.VectorType:
-    return ir.VectorType(ir.IntType(dtype.bitwidth), num_lanes(dtype))
-
-
-@register_default(VectorType)
-class _VectorModel(PrimitiveModel):
-    def __init__(self, dmm: Any, fe_type: VectorType) -> None:
-        super().__init__(dmm, fe_type, vector_type(fe_type.dtype))
-
-
-@register_default(BitsType)
-class _BitsModel(PrimitiveModel):
-    def __init__(self, dmm: Any, fe_type: BitsType) -> None:
-        super().__init__(dmm, fe_type, bits_type(fe_type.dtype))
-
-
-@register_default(MaskType)
-class _MaskModel(PrimitiveModel):
-    def __init__(self, dmm: Any, fe_type: MaskType) -> None:
-        super().__init__(dmm, fe_type, ir.VectorType(ir.IntType(1), fe_type.num_lanes))
+    return VectorType(dtype).vector
 
 
 # What the builders below share.
@@ -96,14 +89,17 @@ def broadcast(builder: Any, scalar: Any, num_lanes: int) -> Any:
     """The vector whose every lane is `scalar`."""
     vector = ir.VectorType(scalar.type, num_lanes)
     first = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.IntType(32)(0))
-    zeros = ir.Constant(ir.VectorType(ir.IntType(32), num_lanes), [0] * num_lanes)
-    return builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), zeros)
+    return pick(builder, first, first, [0] * num_lanes)
+
+
+def pick(builder: Any, a: Any, b: Any, lanes: Any) -> Any:
+    """The vector of the given lanes of `a` and, counting on, of `b`."""
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), list(lanes)))
 
 
 def element_pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
     """Address of a flat array's element: no bounds check, no wrap-around of negative indices."""
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.gep(data, [index])
+    return builder.gep(context.make_array(array_type)(context, builder, array).data, [index])
 
 
 def load_vector(builder: Any, pointer: Any, dtype: Any) -> Any:
@@ -121,15 +117,9 @@ def sum_lanes(builder: Any, vector: Any) -> Any:
     width = vector.type.count
     while width > 1:
         width //= 2
-        low = _lanes(builder, vector, range(width))
-        high = _lanes(builder, vector, range(width, 2 * width))
+        low, high = (pick(builder, vector, vector, range(first, first + width)) for first in (0, width))
         vector = builder.fadd(low, high)
     return builder.extract_element(vector, ir.IntType(32)(0))
-
-
-def _lanes(builder: Any, vector: Any, lanes: range) -> Any:
-    picked = ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), list(lanes))
-    return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), picked)
 
 
 def call_llvm(builder: Any, name: str, *args: Any) -> Any:
@@ -142,47 +132,65 @@ def call_llvm(builder: Any, name: str, *args: Any) -> Any:
     return builder.call(function, args)
 
 
+def _as_lanes(context: Any, builder: Any, value: Any, kind: Any, like: _Lanes) -> Any:
+    """`value`, a vector of the type `like` or a plain number, as the former."""
+    if isinstance(kind, _Lanes):
+        return value
+    if isinstance(like, VectorType):
+        value = context.cast(builder, value, kind, like.dtype)
+    elif value.type.width != like.element.width:
+        value = (builder.trunc if value.type.width > like.element.width else builder.zext)(value, like.element)
+    return broadcast(builder, value, like.num_lanes)
+
+
 # Operators.
 
 
-def _register_operator(function: Any, build: Callable[[Any, Any, Any], Any], *, compares: bool) -> None:
-    class Template(AbstractTemplate):
-        def generic(self, args: Any, kws: Any) -> Any:
-            vectors = [a for a in args if isinstance(a, VectorType)]
-            if len(args) != 2 or not vectors or any(a not in (vectors[0], *_numbers(args)) for a in args):
-                return None
-            return signature(MaskType(vectors[0].num_lanes) if compares else vectors[0], *args)
+def _register_operator(function: Any, like: type[_Lanes], build: Callable[[Any, Any, Any], Any], result: Any) -> None:
+    """Of two vectors `like`, or one and a plain number; `result` makes the outcome's type of theirs."""
+    number = types.Number if like is VectorType else types.Integer
 
-    infer_global(function)(Template)
+    @type_callable(function)
+    def type_operator(context: Any) -> Any:
+        def typer(a: Any, b: Any) -> Any:
+            vectors = [kind for kind in (a, b) if isinstance(kind, like)]
+            fits = bool(vectors) and all(kind == vectors[0] or isinstance(kind, number) for kind in (a, b))
+            return result(vectors[0].dtype) if fits else None
+
+        return typer
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        dtype = next(a for a in sig.args if isinstance(a, VectorType)).dtype
-        vectors = (_as_vector(context, builder, a, kind, dtype) for a, kind in zip(args, sig.args, strict=True))
-        return build(builder, *vectors)
+        vector = next(kind for kind in sig.args if isinstance(kind, like))
+        return build(builder, *(_as_lanes(context, builder, *arg, vector) for arg in zip(args, sig.args, strict=True)))
 
-    for kinds in ((VectorType, VectorType), (VectorType, types.Number), (types.Number, VectorType)):
+    for kinds in ((like, like), (like, number), (number, like)):
         lower_builtin(function, *kinds)(lower)
 
 
-def _as_vector(context: Any, builder: Any, value: Any, kind: Any, dtype: Any) -> Any:
-    if isinstance(kind, VectorType):
-        return value
-    return broadcast(builder, context.cast(builder, value, kind, dtype), num_lanes(dtype))
+def _compare(sign: str) -> Callable[[Any, Any, Any], Any]:
+    return lambda builder, a, b: builder.fcmp_ordered(sign, a, b)
 
 
-def _numbers(args: Any) -> list[Any]:
-    return [a for a in args if isinstance(a, types.Number)]
+def _integer(method: str) -> Callable[[Any, Any, Any], Any]:
+    return lambda builder, a, b: getattr(builder, method)(a, b)
 
 
-_register_operator(operator.add, lambda builder, a, b: builder.fadd(a, b, flags=CONTRACT), compares=False)
-_register_operator(operator.sub, lambda builder, a, b: builder.fsub(a, b, flags=CONTRACT), compares=False)
-_register_operator(operator.mul, lambda builder, a, b: builder.fmul(a, b, flags=CONTRACT), compares=False)
-_register_operator(operator.truediv, lambda builder, a, b: builder.fdiv(a, b), compares=False)
-_register_operator(operator.gt, lambda builder, a, b: builder.fcmp_ordered(">", a, b), compares=True)
-_register_operator(operator.lt, lambda builder, a, b: builder.fcmp_ordered("<", a, b), compares=True)
-_register_operator(operator.ge, lambda builder, a, b: builder.fcmp_ordered(">=", a, b), compares=True)
-_register_operator(operator.le, lambda builder, a, b: builder.fcmp_ordered("<=", a, b), compares=True)
-_register_operator(operator.eq, lambda builder, a, b: builder.fcmp_ordered("==", a, b), compares=True)
+_register_operator(operator.add, VectorType, lambda builder, a, b: builder.fadd(a, b, flags=CONTRACT), VectorType)
+_register_operator(operator.sub, VectorType, lambda builder, a, b: builder.fsub(a, b, flags=CONTRACT), VectorType)
+_register_operator(operator.mul, VectorType, lambda builder, a, b: builder.fmul(a, b, flags=CONTRACT), VectorType)
+_register_operator(operator.truediv, VectorType, lambda builder, a, b: builder.fdiv(a, b), VectorType)
+_register_operator(operator.gt, VectorType, _compare(">"), MaskType)
+_register_operator(operator.lt, VectorType, _compare("<"), MaskType)
+_register_operator(operator.ge, VectorType, _compare(">="), MaskType)
+_register_operator(operator.le, VectorType, _compare("<="), MaskType)
+_register_operator(operator.eq, VectorType, _compare("=="), MaskType)
+_register_operator(operator.add, BitsType, _integer("add"), BitsType)
+_register_operator(operator.mul, BitsType, _integer("mul"), BitsType)
+_register_operator(operator.and_, BitsType, _integer("and_"), BitsType)
+_register_operator(operator.or_, BitsType, _integer("or_"), BitsType)
+_register_operator(operator.xor, BitsType, _integer("xor"), BitsType)
+_register_operator(operator.lshift, BitsType, _integer("shl"), BitsType)
+_register_operator(operator.rshift, BitsType, _integer("lshr"), BitsType)
 
 
 # Functions, for use in compiled code. Arguments are Numba's typing of: array 1-D contiguous, index an integer.
@@ -222,12 +230,12 @@ def store(typingctx: Any, array: Any, index: Any, vector: Any) -> Any:
 @intrinsic
 def splat(typingctx: Any, like: Any, scalar: Any) -> Any:
     """The vector, of the type that `like` (an array or a vector) has, whose every lane is `scalar`."""
+    vector = VectorType(like.dtype)
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        value = context.cast(builder, args[1], scalar, like.dtype)
-        return broadcast(builder, value, num_lanes(like.dtype))
+        return _as_lanes(context, builder, args[1], scalar, vector)
 
-    return VectorType(like.dtype)(like, scalar), build
+    return vector(like, scalar), build
 
 
 @intrinsic
@@ -237,7 +245,8 @@ def select(typingctx: Any, mask: Any, chosen: Any, other: Any) -> Any:
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         chosen_v, other_v = (
-            _as_vector(context, builder, a, kind, vector.dtype) for a, kind in ((args[1], chosen), (args[2], other))
+            _as_lanes(context, builder, value, kind, vector)
+            for value, kind in zip(args[1:], (chosen, other), strict=True)
         )
         return builder.select(args[0], chosen_v, other_v)
 
@@ -260,106 +269,46 @@ def first_lanes(typingctx: Any, vector: Any, count: Any) -> Any:
 @intrinsic
 def total(typingctx: Any, vector: Any) -> Any:
     """The sum of the lanes, in the vector's own precision."""
-
-    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return sum_lanes(builder, args[0])
-
-    return vector.dtype(vector), build
+    return vector.dtype(vector), lambda context, builder, sig, args: sum_lanes(builder, args[0])
 
 
 @intrinsic
 def square_root(typingctx: Any, vector: Any) -> Any:
     """Correctly rounded."""
-
-    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return call_llvm(builder, "sqrt", args[0])
-
-    return vector(vector), build
+    return vector(vector), lambda context, builder, sig, args: call_llvm(builder, "sqrt", *args)
 
 
 @intrinsic
 def absolute(typingctx: Any, vector: Any) -> Any:
     """Without the sign."""
-
-    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return call_llvm(builder, "fabs", args[0])
-
-    return vector(vector), build
+    return vector(vector), lambda context, builder, sig, args: call_llvm(builder, "fabs", *args)
 
 
 @intrinsic
 def with_sign(typingctx: Any, magnitude: Any, sign: Any) -> Any:
     """`magnitude` with the sign of `sign`."""
-
-    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return call_llvm(builder, "copysign", *args)
-
-    return magnitude(magnitude, sign), build
+    return magnitude(magnitude, sign), lambda context, builder, sig, args: call_llvm(builder, "copysign", *args)
 
 
 @intrinsic
 def bits_of(typingctx: Any, vector: Any) -> Any:
     """The bit pattern of every lane."""
-
-    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.bitcast(args[0], bits_type(vector.dtype))
-
-    return BitsType(vector.dtype)(vector), build
+    bits = BitsType(vector.dtype)
+    return bits(vector), lambda context, builder, sig, args: builder.bitcast(args[0], bits.vector)
 
 
 @intrinsic
 def from_bits(typingctx: Any, bits: Any) -> Any:
     """The floats with these bit patterns."""
-
-    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.bitcast(args[0], vector_type(bits.dtype))
-
-    return VectorType(bits.dtype)(bits), build
-
-
-def _register_bits_operator(function: Any, method: str) -> None:
-    class Template(AbstractTemplate):
-        def generic(self, args: Any, kws: Any) -> Any:
-            if len(args) != 2 or not isinstance(args[0], BitsType):
-                return None
-            return signature(args[0], *args) if args[1] == args[0] or isinstance(args[1], types.Integer) else None
-
-    infer_global(function)(Template)
-
-    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        left, right = args
-        if isinstance(sig.args[1], types.Integer):
-            element = ir.IntType(sig.args[0].dtype.bitwidth)
-            width = right.type.width
-            right = builder.trunc(right, element) if width > element.width else builder.zext(right, element)
-            right = broadcast(builder, right, sig.args[0].num_lanes)
-        return getattr(builder, method)(left, right)
-
-    lower_builtin(function, BitsType, BitsType)(lower)
-    lower_builtin(function, BitsType, types.Integer)(lower)
-
-
-for _function, _method in (
-    (operator.add, "add"),
-    (operator.sub, "sub"),
-    (operator.mul, "mul"),
-    (operator.and_, "and_"),
-    (operator.or_, "or_"),
-    (operator.xor, "xor"),
-    (operator.lshift, "shl"),
-    (operator.rshift, "lshr"),
-):
-    _register_bits_operator(_function, _method)
+    vector = VectorType(bits.dtype)
+    return vector(bits), lambda context, builder, sig, args: builder.bitcast(args[0], vector.vector)
 
 
 @intrinsic
 def lane_numbers(typingctx: Any, array: Any) -> Any:
     """The integers 0, 1, 2, ... of the vectors of `array`."""
-
-    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return ir.Constant(bits_type(array.dtype), list(range(num_lanes(array.dtype))))
-
-    return BitsType(array.dtype)(array), build
+    bits = BitsType(array.dtype)
+    return bits(array), lambda context, builder, sig, args: ir.Constant(bits.vector, list(range(bits.num_lanes)))
 
 
 @intrinsic
@@ -367,11 +316,9 @@ def at_least(typingctx: Any, bits: Any, threshold: Any) -> Any:
     """Mask of the lanes that, unsigned, are `threshold` or more."""
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        element = ir.IntType(bits.dtype.bitwidth)
-        limit = args[1] if element.width == 64 else builder.trunc(args[1], element)
-        return builder.icmp_unsigned(">=", args[0], broadcast(builder, limit, bits.num_lanes))
+        return builder.icmp_unsigned(">=", args[0], _as_lanes(context, builder, args[1], threshold, bits))
 
-    return MaskType(bits.num_lanes)(bits, types.uint64), build
+    return MaskType(bits.dtype)(bits, types.uint64), build
 
 
 @intrinsic

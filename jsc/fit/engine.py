@@ -1,14 +1,13 @@
 """The engine of a run: it trains and scores the network, and is asked wherever one would have to know which it is.
 
-`TorchEngine` is PyTorch autograd under Lightning's automatic optimization: the definition. `FusedEngine` takes a chunk
-of many optimizer steps in one compiled call. Shapes: B jets of a batch, N jets, S optimizer steps, F features, C
-classes.
+Shapes: B jets of a batch, N jets, S optimizer steps, F features, C classes.
 """
 
 import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,16 +15,11 @@ import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
 from lightning_fabric import Fabric
-from pytorch_lightning.callbacks import (
-    Callback,
-    GradientAccumulationScheduler,
-    ModelCheckpoint,
-    StochasticWeightAveraging,
-)
+from pytorch_lightning import callbacks as lightning
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from jsc.datasets.datamodule import JetDataModule, RestOfEpoch
+from jsc.datasets.datamodule import EVAL_BATCH_SIZE, RestOfEpoch
 from jsc.engine import CrossEntropy, FusedScorer, FusedTrainer, Plan, count_dropout, set_dropout_step, warm_up
 from jsc.fit.lightning_internals import adopt_step_count, count_chunk
 from jsc.fit.lightning_noise import quieten_lightning
@@ -34,26 +28,25 @@ from jsc.fit.schedule import Schedule
 
 @dataclass(frozen=True)
 class Steps:
-    """What S optimizer steps saw.
+    """What S optimizer steps saw: each one's sums, as `sums_of` has them (float64 [S, 3]), and learning rate (float64
+    [S]); and how many jets there were in all."""
 
-    The sum of each one's losses (float64 [S]) and how many jets were predicted correctly ([S]), both on the engine's
-    device; how many jets there were (int64 [S]) and the learning rate (float64 [S]).
-    """
-
-    loss_sums_S: Tensor
-    num_correct_S: Tensor
-    num_jets_S: npt.NDArray[np.int64]
+    sums_S3: Tensor
     rates_S: npt.NDArray[np.float64]
+    num_jets: int
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Of N jets: the sum of their cross-entropies in nats (float64 [1]), how many were predicted correctly ([1]), and
-    the logits [N, C]."""
+    """Of N jets: their sums, as `sums_of` has them (float64 [3]), and logits [N, C]."""
 
-    loss_sum: Tensor
-    num_correct: Tensor
+    sums_3: Tensor
     logits_NC: Tensor
+
+
+def sums_of(loss_sum: Tensor, num_correct: Tensor, num_jets: int) -> Tensor:
+    """float64 [3]: the sum of jets' losses in nats, how many were predicted correctly, and how many there are."""
+    return torch.stack([loss_sum.double(), num_correct.double(), torch.full_like(loss_sum, num_jets).double()])
 
 
 class Engine(Protocol):
@@ -68,55 +61,48 @@ class Engine(Protocol):
     takes_chunks: bool
 
     def accelerator(self, asked: str) -> str:
-        """Where it runs, in Lightning's words, if `trainer.accelerator` says so."""
+        """Lightning's name of where it runs, if `trainer.accelerator` is `asked`."""
+        return asked
 
     def load(self) -> None:
-        """Get ready what takes long the first time in a process; before a fit's clock starts."""
+        """Get ready what takes long the first time in a process; called before a fit's clock starts."""
+        return
 
     def start_fit(self, trainer: pl.Trainer) -> None:
-        """Take over the trainer's optimizer, whose state, and the counters, are those of a checkpoint by now."""
+        """Take over the trainer's optimizer; a checkpoint has been restored by now."""
 
     def train(self, trainer: pl.Trainer, batch: Any, batch_idx: int) -> tuple[Steps | None, Tensor | None]:
         """Train on what the loader yields. Returns the steps that are now complete, and the loss to be minimised."""
 
     def score(self, x_NF: Tensor, labels_N: Tensor) -> Scores:
-        """Score jets within a fit, as the model in evaluation mode does."""
+        """Score jets on the model's device, as it is in evaluation mode."""
 
     def test(self, x_NF: Tensor, labels_N: Tensor, *, accelerator: str, precision: Any) -> Scores:
-        """Score jets outside of one, on one device; the scores are on the CPU."""
+        """Score jets outside of a fit, on one device; the logits are on the CPU."""
+        return self.score(x_NF, labels_N)
 
 
-class TorchEngine:
-    """A batch a call, whose loss Lightning minimises. Dropout's masks are drawn by `seed`."""
+class TorchEngine(Engine):
+    """PyTorch autograd under Lightning's automatic optimization: the definition. `seed` draws dropout's masks."""
 
     name = "torch"
     takes_chunks = False
 
     def __init__(
-        self,
-        model: nn.Module,
-        *,
-        loss: CrossEntropy = CrossEntropy(),  # noqa: B008  # immutable
-        seed: int = 0,
-        reason: str = "",
+        self, model: nn.Module, *, loss: CrossEntropy | None = None, seed: int = 0, reason: str | None = None
     ) -> None:
         count_dropout(model, seed=seed)
+        self.reason = reason
         self._model = model
-        self._loss = loss
-        self.reason: str | None = reason
+        self._loss = loss or CrossEntropy()
         self._batch_size = 0
-        self._parts: list[tuple[Tensor, Tensor, int]] = []  # of the optimizer step that is not complete
-
-    def accelerator(self, asked: str) -> str:
-        return asked
-
-    def load(self) -> None:
-        """Nothing takes long."""
+        self._parts: list[Tensor] = []  # of the optimizer step that is not complete
+        self._num_jets = 0
 
     def start_fit(self, trainer: pl.Trainer) -> None:
         assert trainer.train_dataloader is not None
         self._batch_size = int(trainer.train_dataloader.batch_size)
-        self._parts = []
+        self._parts, self._num_jets = [], 0
 
     def train(self, trainer: pl.Trainer, batch: Any, batch_idx: int) -> tuple[Steps | None, Tensor | None]:
         x_BF, labels_B = batch
@@ -126,78 +112,63 @@ class TorchEngine:
         logits_BC = self._model(x_BF)
         loss = self._loss(logits_BC, labels_B)
         num_correct = (logits_BC.detach().argmax(1) == labels_B).sum()
-        self._parts.append((loss.detach().double() * len(labels_B), num_correct, len(labels_B)))
+        self._parts.append(sums_of(loss.detach().double() * len(labels_B), num_correct, len(labels_B)))
+        self._num_jets += len(labels_B)
         is_last = batch_idx + 1 == trainer.num_training_batches
-        is_complete = is_last or len(self._parts) == trainer.accumulate_grad_batches
-        return self._completed(trainer) if is_complete else None, loss
-
-    def _completed(self, trainer: pl.Trainer) -> Steps:
-        loss_sums, nums_correct, nums_jets = zip(*self._parts, strict=True)
-        self._parts = []
-        rate = float(trainer.optimizers[0].param_groups[0]["lr"])
-        return Steps(
-            torch.stack(loss_sums).sum(0, keepdim=True),
-            torch.stack(nums_correct).sum(0, keepdim=True),
-            np.array([sum(nums_jets)]),
-            np.array([rate]),
-        )
+        if not is_last and len(self._parts) < trainer.accumulate_grad_batches:
+            return None, loss
+        rates_S = np.array([float(trainer.optimizers[0].param_groups[0]["lr"])])
+        steps = Steps(torch.stack(self._parts).sum(0, keepdim=True), rates_S, self._num_jets)
+        self._parts, self._num_jets = [], 0
+        return steps, loss
 
     def score(self, x_NF: Tensor, labels_N: Tensor) -> Scores:
         logits_NC: Tensor = self._model(x_NF)
         loss_sum = nn.functional.cross_entropy(logits_NC, labels_N.long(), reduction="sum")
-        num_correct = (logits_NC.argmax(1) == labels_N).sum()
-        return Scores(loss_sum.double().reshape(1), num_correct.reshape(1), logits_NC)
+        return Scores(sums_of(loss_sum, (logits_NC.argmax(1) == labels_N).sum(), len(labels_N)), logits_NC)
 
     def test(self, x_NF: Tensor, labels_N: Tensor, *, accelerator: str, precision: Any) -> Scores:
         quieten_lightning()
         fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
         model = self._model.to(fabric.device).eval()
         dtype = next(model.parameters()).dtype
-        size = JetDataModule.EVAL_BATCH_SIZE
+        batches = zip(torch.split(x_NF.to(dtype), EVAL_BATCH_SIZE), torch.split(labels_N, EVAL_BATCH_SIZE), strict=True)
         with torch.inference_mode(), fabric.autocast():
-            parts = [
-                self.score(x_BF.to(fabric.device, dtype), labels_B.to(fabric.device))
-                for x_BF, labels_B in zip(torch.split(x_NF, size), torch.split(labels_N, size), strict=True)
-            ]
-        return Scores(
-            torch.cat([part.loss_sum for part in parts]).cumsum(0)[-1:].cpu(),
-            torch.cat([part.num_correct for part in parts]).sum(0, keepdim=True).cpu(),
-            torch.cat([part.logits_NC for part in parts]).cpu(),
-        )
+            parts = [self.score(x_BF.to(fabric.device), labels_B.to(fabric.device)) for x_BF, labels_B in batches]
+        sums_3 = torch.stack([part.sums_3 for part in parts]).sum(0).cpu()
+        return Scores(sums_3, torch.cat([part.logits_NC for part in parts]).cpu())
 
 
-class FusedEngine:
-    """A chunk of optimizer steps a call of the compiled kernel, on the CPU."""
+class FusedEngine(Engine):
+    """A chunk of optimizer steps in one call of the compiled kernel, on the CPU."""
 
     name = "fused"
-    reason: str | None = None
     takes_chunks = True
+    reason = None
 
     SECONDS_A_CHUNK = 0.1  # signals, callbacks and the progress bar wait for as long
 
     def __init__(
         self, model: nn.Module, plan: Plan, *, loss: CrossEntropy, schedule: Schedule | None, seed: int
     ) -> None:
-        self._model = model
-        self._plan = plan
-        self._loss = loss
-        self._schedule = schedule
-        self._seed = seed
+        self._make_trainer = partial(FusedTrainer, model, loss=loss, seed=seed, plan=plan)
         self._trainer: FusedTrainer | None = None
         self._scorer = FusedScorer(model, plan)
+        self._dtype = plan.dtype
+        self._schedule = schedule
         self._steps_a_second = 1000.0  # learnt from each chunk
 
     def accelerator(self, asked: str) -> str:
         return "cpu"
 
     def load(self) -> None:
-        warm_up(self._plan.dtype)
+        warm_up(self._dtype)
 
     def start_fit(self, trainer: pl.Trainer) -> None:
         optimizer = trainer.optimizers[0]
         optimizer.zero_grad()
-        optimizer.step()  # without a gradient it changes nothing; schedulers warn if it was never called
-        self._trainer = FusedTrainer(self._model, optimizer, loss=self._loss, seed=self._seed, plan=self._plan)
+        optimizer.step()  # without a gradient it changes nothing; schedulers warn if they come first
+        self._trainer = self._make_trainer(optimizer)
         adopt_step_count(trainer)
 
     def train(self, trainer: pl.Trainer, batch: Any, batch_idx: int) -> tuple[Steps | None, Tensor | None]:
@@ -209,32 +180,27 @@ class FusedEngine:
         rates_S = self._learning_rates(trainer, num_steps)
         rows_N = batch.take(num_steps)
         losses_S, num_correct_S = self._trainer.train(
-            batch.x_NF,
-            batch.labels_N,
-            rows_N,
-            batch_size=batch.batch_size,
-            learning_rates_S=rates_S,
-            first_step=trainer.global_step,
-        )
+            batch.x_NF, batch.labels_N, rows_N,
+            batch_size=batch.batch_size, learning_rates_S=rates_S, first_step=trainer.global_step,
+        )  # fmt: skip
         count_chunk(trainer, num_steps)
         if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             self._step_scheduler(trainer, "epoch")
         self._steps_a_second = num_steps / max(time.perf_counter() - started, 1e-6)
-        num_jets_S = np.full(num_steps, batch.batch_size, np.int64)
+        num_jets_S = np.full(num_steps, batch.batch_size)
         num_jets_S[-1] = len(rows_N) - (num_steps - 1) * batch.batch_size
-        loss_sums_S = torch.from_numpy(losses_S * num_jets_S)
-        return Steps(loss_sums_S, torch.from_numpy(num_correct_S), num_jets_S, rates_S), None
+        sums_S3 = torch.from_numpy(np.stack([losses_S * num_jets_S, num_correct_S, num_jets_S], axis=1))
+        return Steps(sums_S3, rates_S, len(rows_N)), None
 
     def _num_steps(self, trainer: pl.Trainer, position: int) -> int:
         """`position` counts the batches of this epoch that were taken."""
-        to_epoch_end = int(trainer.num_training_batches) - position
         interval = trainer.val_check_batch
         per_epoch = trainer.check_val_every_n_epoch is not None
         counted = position if per_epoch else trainer.fit_loop.epoch_loop.total_batch_idx
         to_validation = math.inf if interval is None or math.isinf(interval) else interval - counted % interval
         to_last_step = math.inf if trainer.max_steps == -1 else trainer.max_steps - trainer.global_step
         in_time = max(1, int(self._steps_a_second * self.SECONDS_A_CHUNK))
-        return int(min(to_epoch_end, to_validation, to_last_step, in_time))
+        return int(min(int(trainer.num_training_batches) - position, to_validation, to_last_step, in_time))
 
     def _learning_rates(self, trainer: pl.Trainer, num_steps: int) -> npt.NDArray[np.float64]:
         """One a step; moves a scheduler of interval "step" on by as many."""
@@ -247,26 +213,20 @@ class FusedEngine:
         return rates_S
 
     def _step_scheduler(self, trainer: pl.Trainer, interval: str) -> None:
-        if self._schedule is None or self._schedule.interval != interval:
-            return
-        scheduler = trainer.lr_scheduler_configs[0].scheduler
-        if not isinstance(scheduler, ReduceLROnPlateau):  # the task steps that, by an epoch's scores
-            scheduler.step()
+        if self._schedule is not None and self._schedule.interval == interval:
+            scheduler = trainer.lr_scheduler_configs[0].scheduler
+            if not isinstance(scheduler, ReduceLROnPlateau):  # the task steps that, by an epoch's scores
+                scheduler.step()
 
     def score(self, x_NF: Tensor, labels_N: Tensor) -> Scores:
-        found = self._scorer.evaluate(np.asarray(x_NF.numpy(), self._scorer.dtype), labels_N.numpy(), with_logits=True)
+        x = np.asarray(x_NF.numpy(), self._scorer.dtype)
+        found = self._scorer.evaluate(x, labels_N.numpy(), with_logits=True)
         assert found.logits_NC is not None
-        return Scores(
-            torch.tensor([found.loss_sum], dtype=torch.float64),
-            torch.tensor([found.num_correct]),
-            torch.from_numpy(found.logits_NC),
-        )
-
-    def test(self, x_NF: Tensor, labels_N: Tensor, *, accelerator: str, precision: Any) -> Scores:
-        return self.score(x_NF, labels_N)
+        sums_3 = torch.tensor([found.loss_sum, found.num_correct, len(labels_N)], dtype=torch.float64)
+        return Scores(sums_3, torch.from_numpy(found.logits_NC))
 
 
-_BATCH_HOOKS = (
+BATCH_HOOKS = (
     "on_train_batch_start",
     "on_train_batch_end",
     "on_before_zero_grad",
@@ -276,19 +236,21 @@ _BATCH_HOOKS = (
 )
 
 
-def why_each_batch(callbacks: Iterable[Callback]) -> str | None:
+def why_each_batch(callbacks: Iterable[lightning.Callback]) -> str | None:
     """Which of these callbacks has to be called for each batch, and why; None if a call for each chunk will do.
 
     A callback whose batch hooks may be called once a chunk says so by an attribute `takes_chunks = True`.
     """
     for callback in callbacks:
         name = type(callback).__name__
-        if isinstance(callback, (GradientAccumulationScheduler, StochasticWeightAveraging)):
+        if isinstance(callback, (lightning.GradientAccumulationScheduler, lightning.StochasticWeightAveraging)):
             return f"callback {name} changes how Lightning takes optimizer steps"
-        does_nothing = [Callback]
-        if isinstance(callback, ModelCheckpoint) and callback.every_n_epochs:  # and so not every so many steps
-            does_nothing.append(ModelCheckpoint)
-        for hook in () if getattr(callback, "takes_chunks", False) else _BATCH_HOOKS:
+        does_nothing: list[type[lightning.Callback]] = [lightning.Callback]
+        if (
+            isinstance(callback, lightning.ModelCheckpoint) and callback.every_n_epochs
+        ):  # and so not every so many steps
+            does_nothing.append(lightning.ModelCheckpoint)
+        for hook in () if getattr(callback, "takes_chunks", False) else BATCH_HOOKS:
             method = getattr(callback, hook)
             if getattr(method, "__func__", method) not in [getattr(kind, hook) for kind in does_nothing]:
                 return f"callback {name} has a hook {hook}, which is called for each batch"

@@ -13,12 +13,12 @@ from jsc.cli.help import answers_help
 from jsc.cli.settings import ModelsSettings
 
 
-def main(words: Sequence[str]) -> None:
+def main(arguments: Sequence[str]) -> None:
     """Print a table of the registry; fx-traceability is found out by tracing."""
-    if answers_help(words, __doc__, "models", ModelsSettings):
+    if answers_help(arguments, __doc__, "models", ModelsSettings):
         return
-    settings = compose_command("models", words, ModelsSettings)
-    with explained_errors("models", words):
+    settings = compose_command("models", arguments, ModelsSettings)
+    with explained_errors("models", arguments):
         print(networks(settings))
 
 
@@ -32,8 +32,15 @@ def networks(settings: ModelsSettings) -> str:
     for name in model_names():
         model = build_model(name, num_features=settings.num_features, num_classes=settings.num_classes)
         source = find_model(name).constructor.__module__
-        macs = num_macs(model, num_features=settings.num_features)
-        rows.append((name, num_parameters(model), macs, "yes" if is_traceable(model) else "no", source))
+        rows.append(
+            (
+                name,
+                num_parameters(model),
+                num_macs(model, num_features=settings.num_features),
+                "yes" if is_traceable(model) else "no",
+                source,
+            )
+        )
     columns = ("model.name", "parameters", "multiply-accumulates a jet", "fx-traceable", "source")
     return table(f"Networks for {settings.num_features} features and {settings.num_classes} classes", columns, rows)
 

@@ -1,10 +1,9 @@
 """Reports from result files alone: tables, figures, text. Imports no torch."""
 
 from jsc.errors import ComparisonError, NoRunError
-from jsc.reporting.claims import Tolerances
 from jsc.reporting.comparison import comparison_csv, make_comparison, read_checkpoint
+from jsc.reporting.curves import Tolerances
 from jsc.reporting.lab_report import make_report, write_document, write_report
-from jsc.reporting.palette import CLASS_COLOURS
 from jsc.reporting.references import LabTable, lab_tables
 from jsc.reporting.runs import Run, find_run_folders, read_runs
 
@@ -21,7 +20,6 @@ __all__ = [
     "LabTable",
     "Run",
     "Tolerances",
-    "CLASS_COLOURS",
     "NoRunError",
     "ComparisonError",
 ]

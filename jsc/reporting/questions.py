@@ -8,15 +8,17 @@ pair of settings once, on its fullest plane; of equals, the one with the lowest 
 import itertools
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 
 from jsc.reporting.runs import SETTINGS_OF_RESULT, Run, Setting
-from jsc.reporting.sample import Sample, sample
-from jsc.reporting.wording import join, label, named, shown
+from jsc.reporting.sample import Sample
+from jsc.reporting.wording import capitalised, join, label, named, shown
 from jsc.results import RunResult
 
 BUDGET = "max_epochs"
+MAX_NAMED = 12  # configurations in one sentence
 
 
 @dataclass(frozen=True, order=True)
@@ -46,38 +48,42 @@ class Configuration:
     runs: tuple[Run, ...]
     repeats: tuple[Run, ...] = ()
 
-    @property
+    @cached_property
     def counted(self) -> tuple[Run, ...]:
         return tuple(run for run in self.runs if run.counts)
 
     @property
-    def results(self) -> tuple[RunResult, ...]:
+    def results(self) -> list[RunResult]:
         """The records of the runs that count."""
-        return tuple(run.result for run in self.counted if run.result is not None)
+        return [run.record for run in self.counted]
 
     def scores(self, name: str) -> Sample:
         """The values of a field of `result.json` over the runs that count."""
-        return sample([getattr(result, name) for result in self.results])
+        return Sample.of(getattr(result, name) for result in self.results)
+
+    def over_seeds(self, name: str) -> str:
+        """The same for a table: mean ± standard deviation."""
+        return self.scores(name).shown(name, len(self.counted))
+
+    def shown(self, setting: str) -> str:
+        """The value of a setting."""
+        return shown(setting, self.settings[setting])
 
     @property
     def num_parameters(self) -> int:
         """0 if no run got as far as building the network."""
-        return next((r.result.num_parameters for r in self.runs if r.result and r.result.num_parameters), 0)
+        return next((run.record.num_parameters for run in self.runs if run.record.num_parameters), 0)
 
     @property
     def epochs(self) -> int:
         """The budget of epochs asked for."""
         return int(self.settings[BUDGET] or 0)
 
-    @property
+    @cached_property
     def val_loss(self) -> float:
         """The mean lowest validation loss, by which settings are chosen; infinite where no run counts."""
         scores = self.scores("val_loss")
         return scores.mean if scores.n else math.inf
-
-    def named(self, settings: Iterable[str]) -> str:
-        """The values of some settings with their names, for sentences."""
-        return ", ".join(named(name, self.settings[name]) for name in settings)
 
 
 @dataclass(frozen=True)
@@ -95,21 +101,22 @@ class Question:
     data: DataIdentity | None = field(default=None, compare=False)
 
     @property
+    def is_plane(self) -> bool:
+        return len(self.varied) == 2 and not self.confounded
+
+    @property
     def title(self) -> str:
         if not self.varied:
             return f"One configuration: {self.configurations[0].settings['model']}"
         names = [label(name) for name in self.varied]
-        joined = join(names) if self.confounded else " x ".join(names)
-        title = joined[0].upper() + joined[1:]
+        title = capitalised(join(names) if self.confounded else " x ".join(names))
         return f"{title}, varied together" if self.confounded else title
 
     @property
     def fixed(self) -> dict[str, Setting]:
         """The settings that all configurations share."""
-        first = self.configurations[0].settings
-        return {
-            name: value for name, value in first.items() if all(c.settings[name] == value for c in self.configurations)
-        }
+        settings = [c.settings for c in self.configurations]
+        return {name: value for name, value in settings[0].items() if all(s[name] == value for s in settings)}
 
     @property
     def budget(self) -> int | None:
@@ -119,30 +126,41 @@ class Question:
         epochs = [c.epochs for c in self.configurations]
         return max(epochs, key=lambda value: (epochs.count(value), value))
 
-    @property
+    @cached_property
     def named_by(self) -> tuple[str, ...]:
         """The settings that tell the configurations apart: what was varied, and the epochs where those are unequal."""
         unequal = any(c.epochs != self.configurations[0].epochs for c in self.configurations)
         return (*self.varied, BUDGET) if unequal and BUDGET not in self.varied else self.varied or ("model",)
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
-        """What sentences call each configuration, by its position: learning rate 0.1, batch size 64."""
-        return [c.named(self.named_by) for c in self.configurations]
+        """The configurations' names in sentences, by position: learning rate 0.1, batch size 64."""
+        return [", ".join(named(name, c.settings[name]) for name in self.named_by) for c in self.configurations]
+
+    @cached_property
+    def values(self) -> list[str]:
+        """Their names in legends under the title `legend_title`: 0.1, 64."""
+        return [", ".join(map(c.shown, self.named_by)) for c in self.configurations]
 
     @property
-    def values(self) -> list[str]:
-        """What legends under the title `named_by` call each configuration: 0.1, 64."""
-        return [", ".join(shown(name, c.settings[name]) for name in self.named_by) for c in self.configurations]
+    def legend_title(self) -> str:
+        return ", ".join(label(name) for name in self.named_by)
 
     def say(self, positions: Sequence[int], notes: Sequence[str] = ()) -> str:
-        """Some configurations in a sentence, each with its note: batch size 64 (a), 128 (b) and 256 (c)."""
-        behind = [f" {note}" if note else "" for note in notes] or [""] * len(positions)
-        if len(self.named_by) == 1:
-            names = [self.values[i] for i in positions]
-            head = "" if self.named_by == ("model",) else f"{label(self.named_by[0])} "
-            return head + join([name + note for name, note in zip(names, behind, strict=True)])
-        return "; ".join(self.names[i] + note for i, note in zip(positions, behind, strict=True))
+        """Some configurations in a sentence, each with its note: batch size 64 (a), 128 (b) and 256 (c).
+
+        Of many the first MAX_NAMED are named.
+        """
+        names = self.values if len(self.named_by) == 1 else self.names
+        told = [names[i] for i in positions][:MAX_NAMED]
+        if notes:
+            told = [f"{name} {note}".rstrip() for name, note in zip(told, notes, strict=False)]
+        more = len(positions) - MAX_NAMED
+        if len(self.named_by) > 1:
+            text = "; ".join(told)
+        else:
+            text = ("" if self.named_by == ("model",) else f"{label(self.named_by[0])} ") + join(told)
+        return f"{text}; and {more} more (see the table)" if more > 0 else text
 
 
 def group_by_data(runs: Iterable[Run]) -> dict[DataIdentity, list[Run]]:
@@ -158,36 +176,36 @@ def group_by_data(runs: Iterable[Run]) -> dict[DataIdentity, list[Run]]:
 
 def find_configurations(runs: Sequence[Run]) -> list[Configuration]:
     """Group runs on the same data by their settings; of one seed run twice, the later counts, if it finished."""
-    options = _varied_options(runs)
+    options = varied_options(runs)
     groups: dict[tuple[Setting, ...], list[Run]] = defaultdict(list)
-    names = (*SETTINGS_OF_RESULT, *options)
     for run in runs:
         groups[(*_settings(run), *(run.options.get(option) for option in options))].append(run)
-    configurations = []
-    for values, members in groups.items():
-        by_seed: dict[int, list[Run]] = defaultdict(list)
-        for run in sorted(members, key=lambda run: (run.counts, _record(run).started_at)):
-            by_seed[_record(run).seed].append(run)
-        configurations.append(
-            Configuration(
-                settings=dict(zip(names, values, strict=True)),
-                runs=tuple(by_seed[seed][-1] for seed in sorted(by_seed)),
-                repeats=tuple(run for seed in sorted(by_seed) for run in by_seed[seed][:-1]),
-            )
-        )
-    return configurations
+    names = (*SETTINGS_OF_RESULT, *options)
+    return [
+        _configuration(dict(zip(names, values, strict=True)), members, lambda run: run.record.started_at)
+        for values, members in groups.items()
+    ]
 
 
-def _record(run: Run) -> RunResult:
-    assert run.result is not None, "only runs with a record are grouped"
-    return run.result
+def _configuration(
+    settings: Mapping[str, Setting], runs: Iterable[Run], preference: Callable[[Run], str | int]
+) -> Configuration:
+    """Of each seed the run that counts stands, and of several the one with the highest `preference`."""
+    by_seed: dict[int, list[Run]] = defaultdict(list)
+    for run in sorted(runs, key=lambda run: (run.counts, preference(run))):
+        by_seed[run.record.seed].append(run)
+    return Configuration(
+        settings,
+        runs=tuple(by_seed[seed][-1] for seed in sorted(by_seed)),
+        repeats=tuple(run for seed in sorted(by_seed) for run in by_seed[seed][:-1]),
+    )
 
 
 def _settings(run: Run) -> tuple[Setting, ...]:
-    return tuple(getattr(_record(run), name) for name in SETTINGS_OF_RESULT)
+    return tuple(getattr(run.record, name) for name in SETTINGS_OF_RESULT)
 
 
-def _varied_options(runs: Sequence[Run]) -> list[str]:
+def varied_options(runs: Iterable[Run]) -> list[str]:
     """Keys of the configuration that vary beside what `result.json` holds.
 
     A key that only some runs have comes with a choice that result.json names (Adam has betas, SGD has momentum); it is
@@ -196,69 +214,50 @@ def _varied_options(runs: Sequence[Run]) -> list[str]:
     configured = [run for run in runs if run.options]
     varied = []
     for key in dict.fromkeys(key for run in configured for key in run.options):
-        values = {run.options.get(key) for run in configured}
-        if len(values) < 2:
-            continue
-        if all(key in run.options for run in configured) or _differs_among_equals(configured, key):
+        is_everywhere = all(key in run.options for run in configured)
+        equals = [() if is_everywhere else _settings(run) for run in configured]
+        if len(set(zip(equals, (run.options.get(key) for run in configured), strict=True))) > len(set(equals)):
             varied.append(key)
     return varied
 
 
-def _differs_among_equals(runs: Sequence[Run], key: str) -> bool:
-    seen: dict[tuple[Setting, ...], Setting] = {}
-    return any(seen.setdefault(_settings(run), run.options.get(key)) != run.options.get(key) for run in runs)
-
-
 def find_questions(configurations: Sequence[Configuration], data: DataIdentity | None = None) -> list[Question]:
     """The questions that configurations on the same data answer; those on no line or plane come last."""
-    varied = [
-        name
-        for name in (configurations[0].settings if configurations else ())
-        if len({c.settings[name] for c in configurations}) > 1
-    ]
-    lines_asked: list[Question] = []
-    planes_asked: list[Question] = []
+    varied = varied_settings(configurations)
+    questions: list[Question] = []
     asked: set[int] = set()  # the ids of configurations on any line, shown or not
-    for name in varied:
-        lines = [line for line in _families(configurations, (name,)) if len(line) > 1]
-        asked |= {id(c) for line in lines for c in line}
-        if lines:
-            line = _with_other_budgets(max(lines, key=_rank), configurations, name)
-            asked |= {id(c) for c in line}
-            line = _from_one_sweep(line)
-            lines_asked.append(Question((name,), _sorted(line, (name,)), others=len(lines) - 1, data=data))
-    for down, across in itertools.combinations(varied, 2):
-        pair = (across, down)
-        planes = [_without_lines(plane, pair) for plane in _families(configurations, pair)]
-        planes = [plane for plane in planes if _holds_rectangle(plane, pair)]
-        if planes:
-            plane = _from_one_sweep(max(planes, key=_rank))
-            planes_asked.append(Question(pair, _sorted(plane, pair), others=len(planes) - 1, data=data))
-    lines_asked.sort(key=lambda question: question.varied == ("model",))
-    where = len(lines_asked) - (bool(lines_asked) and lines_asked[-1].varied == ("model",))
-    questions = lines_asked[:where] + planes_asked + lines_asked[where:]  # networks come last, as in the labs
+    pairs = [(across, down) for down, across in itertools.combinations(varied, 2)]
+    for settings in [*((name,) for name in varied if name != "model"), *pairs, ("model",)]:  # in the labs' order
+        families = [_without_lines(family, settings) for family in _families(configurations, settings)]
+        families = [family for family in families if _is_full(family, settings)]
+        if families:
+            family = _with_other_budgets(max(families, key=_rank), configurations, settings)
+            if len(settings) == 1:
+                asked |= {id(c) for members in (*families, family) for c in members}
+            members = _sorted(_from_one_sweep(family), settings)
+            questions.append(Question(settings, members, others=len(families) - 1, data=data))
     left = [c for c in configurations if id(c) not in asked]
     if left:
-        together = tuple(name for name in varied if len({c.settings[name] for c in left}) > 1)
-        if len(left) == 1 or not together:
-            questions += [Question((), (c,), data=data) for c in left]
-        else:
-            questions.append(Question(together, _sorted(left, together), confounded=len(together) > 1, data=data))
+        together = varied_settings(left)
+        questions.append(Question(together, _sorted(left, together), confounded=len(together) > 1, data=data))
     return questions
 
 
+def varied_settings(configurations: Sequence[Configuration]) -> tuple[str, ...]:
+    """The settings that not all configurations share."""
+    names = configurations[0].settings if configurations else ()
+    return tuple(name for name in names if len({c.settings[name] for c in configurations}) > 1)
+
+
 def _from_one_sweep(configurations: Sequence[Configuration]) -> list[Configuration]:
-    """Of the repeats of a seed, those of the sweep that holds most of these configurations: their times compare."""
+    """Of the repeats of a seed, those of the sweep that holds most of these configurations: their times compare.
+
+    Of several that hold as many the latest stays.
+    """
     sweeps = Counter(run.folder.parent for c in configurations for run in (*c.runs, *c.repeats) if run.counts)
-    chosen = []
-    for c in configurations:
-        by_seed: dict[int, list[Run]] = defaultdict(list)
-        for run in (*c.repeats, *c.runs):  # the latest last: of equals, it stays
-            by_seed[_record(run).seed].append(run)
-        ordered = [sorted(by_seed[s], key=lambda r: (r.counts, sweeps[r.folder.parent])) for s in sorted(by_seed)]
-        runs, repeats = [seed[-1] for seed in ordered], [run for seed in ordered for run in seed[:-1]]
-        chosen.append(replace(c, runs=tuple(runs), repeats=tuple(repeats)))
-    return chosen
+    return [
+        _configuration(c.settings, (*c.repeats, *c.runs), lambda run: sweeps[run.folder.parent]) for c in configurations
+    ]
 
 
 def _families(configurations: Sequence[Configuration], settings: tuple[str, ...]) -> list[list[Configuration]]:
@@ -273,50 +272,49 @@ def _rank(family: Sequence[Configuration]) -> tuple[int, float]:
     return len(family), -min(c.val_loss for c in family)
 
 
-def _holds_rectangle(plane: Sequence[Configuration], pair: tuple[str, str]) -> bool:
-    """Whether two values of each setting were run in all four combinations: a cross has none."""
-    columns: dict[Setting, set[Setting]] = defaultdict(set)
-    for c in plane:
-        columns[c.settings[pair[0]]].add(c.settings[pair[1]])
-    return any(len(one & other) > 1 for one, other in itertools.combinations(columns.values(), 2))
+def _is_full(family: Sequence[Configuration], settings: tuple[str, ...]) -> bool:
+    """Whether a line has two values, or two values of each setting of a plane were run in all four combinations."""
+    columns: dict[Setting, set[tuple[Setting, ...]]] = defaultdict(set)
+    for c in family:
+        value, *others = (c.settings[name] for name in settings)
+        columns[value].add(tuple(others))
+    return any(len(one & other) >= len(settings) for one, other in itertools.combinations(columns.values(), 2))
 
 
-def _without_lines(plane: list[Configuration], pair: tuple[str, str]) -> list[Configuration]:
-    """The plane without the rows and columns of one value beside others of three or more.
+def _without_lines(family: list[Configuration], settings: tuple[str, ...]) -> list[Configuration]:
+    """A plane without the rows and columns of one value beside others of three or more; a line as it is.
 
     Those belong to lines that cross it, and would leave it full of holes: of four learning rates by four batch sizes,
     and six of each at one value of the other, the four by four stay.
     """
-    counts = [Counter(c.settings[name] for c in plane) for name in pair]
-    crossed = [{value for value, n in count.items() if n == 1 and max(count.values()) > 2} for count in counts]
-    inside = [c for c in plane if not any(c.settings[name] in out for name, out in zip(pair, crossed, strict=True))]
-    return inside if len(inside) == len(plane) else _without_lines(inside, pair)
+    counts = {name: Counter(c.settings[name] for c in family) for name in settings}
+    inside = [
+        c for c in family if not any(n[c.settings[name]] == 1 and max(n.values()) > 2 for name, n in counts.items())
+    ]
+    return inside if len(inside) == len(family) else _without_lines(inside, settings)
 
 
 def _with_other_budgets(
-    line: list[Configuration], configurations: Sequence[Configuration], name: str
+    family: list[Configuration], configurations: Sequence[Configuration], settings: tuple[str, ...]
 ) -> list[Configuration]:
-    """The line, and configurations with further values of its setting that differ from it in their epochs too.
+    """A line, and configurations with further values of its setting that differ from it in their epochs too.
 
-    They belong into the table, where they are marked, and into no claim.
+    They belong into the table, where they are marked, and into no claim. A plane, and a line of epochs, as it is.
     """
-    if name == BUDGET:
-        return line
-    values = {c.settings[name] for c in line}
-    shared = {key: value for key, value in line[0].settings.items() if key not in (name, BUDGET)}
-    strangers = [
+    if len(settings) > 1 or BUDGET in settings:
+        return family
+    (name,) = settings
+    values = {c.settings[name] for c in family}
+    shared = {key: value for key, value in family[0].settings.items() if key not in (name, BUDGET)}
+    return family + [
         c
         for c in configurations
         if c.settings[name] not in values and all(c.settings[key] == value for key, value in shared.items())
     ]
-    return line + strangers
 
 
 def _sorted(configurations: Iterable[Configuration], by: tuple[str, ...]) -> tuple[Configuration, ...]:
-    def key(c: Configuration) -> list[tuple[int, float, str]]:
-        return [_order(c, name) for name in by]
-
-    return tuple(sorted(configurations, key=key))
+    return tuple(sorted(configurations, key=lambda c: [_order(c, name) for name in by]))
 
 
 def _order(c: Configuration, name: str) -> tuple[int, float, str]:

@@ -5,9 +5,9 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard, TypeVar
 
 import yaml
 
@@ -28,10 +28,13 @@ from jsc.results import (
 
 Setting = str | int | float | bool | None
 State = Literal["completed", "stopped_early", "diverged", "interrupted", "failed", "unreadable", "no result"]
+Record = TypeVar("Record")
 
 REPORT_FILE = "report.md"
-CONFIG_FILE = Path(".hydra") / "config.yaml"
-_RECORDS = (RESULT_FILE, METRICS_FILE, str(CONFIG_FILE))
+CONFIG_FILE = ".hydra/config.yaml"
+_TEST = f"{CHECKPOINT_FOLDER}/{TEST_FILE}"
+_RECORDS = (RESULT_FILE, METRICS_FILE, CONFIG_FILE)
+COUNTED: tuple[State, ...] = ("completed", "stopped_early")  # their scores enter means, and one of them is the best
 
 SETTINGS_OF_RESULT = ("batch_size", "max_epochs", "lr", "optimizer", "weight_decay", "scheduler", "model")
 """Settings that every `result.json` holds, in the order of the labs' questions.
@@ -40,14 +43,12 @@ Engine and device are not among them: they say where a run took place, not what 
 """
 
 # What a damaged or edited record may break: fields with the least and the largest value that they can have.
-_RANGES = (
-    *((f"{split}_acc", 0.0, 1.0) for split in ("train", "val", "test")),
-    *((f"{split}_loss", 0.0, math.inf) for split in ("train", "val", "test")),
-    ("fit_seconds", 0.0, math.inf),
-    ("batch_size", 1, math.inf),
-    ("max_epochs", 1, math.inf),
-    ("epochs_run", 0, math.inf),
-)
+_RANGES = {
+    **{f"{split}_acc": (0.0, 1.0) for split in ("train", "val", "test")},
+    **{f"{split}_loss": (0.0, math.inf) for split in ("train", "val", "test")},
+    **dict.fromkeys(("batch_size", "max_epochs"), (1, math.inf)),
+    **dict.fromkeys(("fit_seconds", "epochs_run"), (0, math.inf)),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,19 +61,25 @@ class Run:
     folder: Path
     name: str
     state: State
-    result: RunResult | None
-    epochs: tuple[EpochMetrics, ...]
-    test: TestResult | None
-    options: Mapping[str, Setting]
+    result: RunResult | None = None
+    epochs: tuple[EpochMetrics, ...] = ()
+    test: TestResult | None = None
+    options: Mapping[str, Setting] = field(default_factory=dict)
     problems: tuple[str, ...]
 
     @property
     def counts(self) -> bool:
         """Whether its scores enter means and claims."""
-        return self.state in ("completed", "stopped_early")
+        return self.state in COUNTED
+
+    @property
+    def record(self) -> RunResult:
+        """The result of a run that has one."""
+        assert self.result is not None, "only runs with a record are compared"
+        return self.result
 
 
-def is_finite(value: float | None) -> bool:
+def is_finite(value: float | None) -> TypeGuard[float]:
     """Whether a score is there and is a number."""
     return value is not None and math.isfinite(value)
 
@@ -115,10 +122,7 @@ def _runs_under(path: Path) -> Iterator[Path]:
     is_sweep = bool(planned) or any(_holds_records(child) for child in children)
     for child in children:
         inner = list(_runs_under(child)) if child.is_dir() else []
-        if inner or not is_sweep:
-            yield from inner
-        else:
-            yield child
+        yield from inner or ([child] if is_sweep else [])
 
 
 def _planned_folders(sweep: Path) -> list[Path]:
@@ -148,156 +152,116 @@ def read_run(folder: Path, is_option: Callable[[str], bool], *, name: str) -> Ru
     """Read one run folder; never raises for what is missing or damaged in it."""
     problems: list[str] = []
     if not _holds_records(folder):
-        problems.append(
+        nothing = (
             "the folder holds no record: result.json, metrics.csv and .hydra/config.yaml are all missing"
             if folder.is_dir()
             else f"{PLAN_FILE} names this job, but there is no such folder: it was never started, or was taken away"
         )
-        return Run(
-            folder=folder,
-            name=name,
-            state="no result",
-            result=None,
-            epochs=(),
-            test=None,
-            options={},
-            problems=tuple(problems),
-        )
-    result, state = _result(folder, problems)
-    epochs: tuple[EpochMetrics, ...] = ()
-    if (folder / METRICS_FILE).is_file():
+        return Run(folder=folder, name=name, state="no result", problems=(nothing,))
+
+    def read(file: str, reader: Callable[[], Record], if_missing: str | None, if_damaged: str) -> Record | None:
+        if not (folder / file).is_file():
+            problems.extend([f"{file} is missing: {if_missing}"] if if_missing is not None else [])
+            return None
         try:
-            epochs = tuple(read_metrics(folder))
+            return reader()
         except ResultError as error:
-            problems.append(f"{_without_folder(error, folder)} (its curves are left out)")
-        else:
-            if not epochs and state in ("completed", "stopped_early", "diverged"):
-                problems.append("metrics.csv holds no epoch: no curves")
-    elif state != "failed":
-        problems.append("metrics.csv is missing: no curves")
-    test = _test(folder, problems, expected=state in ("completed", "stopped_early"))
-    options = _options(folder, is_option, problems)
+            problems.append(f"{str(error).replace(f'{folder}{os.sep}', '')} ({if_damaged})")
+            return None
+
+    missing = "the run was killed, or is still going"
+    result = read(RESULT_FILE, lambda: _possible(read_result(folder)), missing, "its scores are not used")
+    state: State = "unreadable" if (folder / RESULT_FILE).is_file() else "no result"
     if result is not None:
-        state = _check_scores(result, epochs, test, state, problems)
-    elif epochs:
-        problems.append(f"metrics.csv ends with epoch {epochs[-1].epoch}")
+        state = result.status
+    no_curves = None if state == "failed" else "no curves"
+    epochs = read(METRICS_FILE, lambda: tuple(read_metrics(folder)), no_curves, "its curves are left out")
+    if epochs == () and state in (*COUNTED, "diverged"):
+        problems.append(f"{METRICS_FILE} holds no epoch: no curves")
+    no_scores = "no scores by class" if state in COUNTED else None
+    test = read(_TEST, lambda: _whole(read_test(folder / _TEST)), no_scores, "no scores by class")
+    unknown = f"settings that {RESULT_FILE} does not hold are unknown"
+    options = read(CONFIG_FILE, lambda: _options(folder / CONFIG_FILE, is_option), unknown, unknown)
+    state = _check(result, epochs or (), test, state, problems)
     return Run(
         folder=folder,
         name=name,
         state=state,
         result=result,
-        epochs=epochs,
+        epochs=epochs or (),
         test=test,
-        options=options,
+        options=options or {},
         problems=tuple(problems),
     )
 
 
-def _without_folder(error: Exception, folder: Path) -> str:
-    return str(error).replace(f"{folder}{os.sep}", "")
-
-
-def _result(folder: Path, problems: list[str]) -> tuple[RunResult | None, State]:
-    if not (folder / RESULT_FILE).is_file():
-        problems.append("result.json is missing: the run was killed, or is still going")
-        return None, "no result"
-    try:
-        result = read_result(folder)
-    except ResultError as error:
-        problems.append(f"{_without_folder(error, folder)} (its scores are not used)")
-        return None, "unreadable"
-    impossible = [
-        f"{name}={getattr(result, name)}" for name, low, high in _RANGES if not _lies(result, name, low, high)
-    ]
+def _possible(result: RunResult) -> RunResult:
+    """Raises ResultError if fields are out of their ranges."""
+    values = {name: value for name in _RANGES if is_finite(value := getattr(result, name))}
+    impossible = [f"{k}={value}" for k, value in values.items() if not _RANGES[k][0] <= value <= _RANGES[k][1]]
     if impossible:
-        problems.append(f"result.json holds what cannot be: {', '.join(impossible)} (its scores are not used)")
-        return None, "unreadable"
-    return result, result.status
+        raise ResultError(f"{RESULT_FILE} holds what cannot be: {', '.join(impossible)}")
+    return result
 
 
-def _lies(result: RunResult, name: str, low: float, high: float) -> bool:
-    value = getattr(result, name)
-    return not is_finite(value) or low <= value <= high
-
-
-def _test(folder: Path, problems: list[str], *, expected: bool) -> TestResult | None:
-    path = folder / CHECKPOINT_FOLDER / TEST_FILE
-    if not path.is_file():
-        if expected:
-            problems.append("checkpoints/test.json is missing: no scores by class")
-        return None
-    try:
-        test = read_test(path)
-    except ResultError as error:
-        problems.append(f"{_without_folder(error, folder)} (no scores by class)")
-        return None
-    if not _adds_up(test):
-        problems.append("checkpoints/test.json: its classes, confusion matrix and number of jets do not fit together")
-        return None
+def _whole(test: TestResult) -> TestResult:
+    """Raises ResultError if its parts contradict each other."""
+    cells = [cell for row in test.confusion for cell in row]
+    num_classes = len(test.class_names)
+    if (
+        num_classes == 0
+        or [scores.name for scores in test.classes] != test.class_names
+        or [len(row) for row in test.confusion] != [num_classes] * num_classes
+        or min(cells) < 0
+        or sum(cells) != test.num_test
+    ):
+        raise ResultError(f"{_TEST}: its classes, confusion matrix and number of jets do not fit together")
     return test
 
 
-def _adds_up(test: TestResult) -> bool:
-    cells = [cell for row in test.confusion for cell in row]
-    num_classes = len(test.class_names)
-    return (
-        num_classes > 0
-        and [scores.name for scores in test.classes] == test.class_names
-        and [len(row) for row in test.confusion] == [num_classes] * num_classes
-        and all(cell >= 0 for cell in cells)
-        and sum(cells) == test.num_test
-    )
+def _options(path: Path, is_option: Callable[[str], bool]) -> dict[str, Setting]:
+    """Raises ResultError."""
+    try:
+        # The C loader is ten times as fast; PyYAML is built without it on some systems.
+        config = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (OSError, yaml.YAMLError) as error:
+        raise ResultError(f"{CONFIG_FILE} cannot be read: {str(error).splitlines()[0]}") from error
+    if not isinstance(config, dict):
+        raise ResultError(f"{CONFIG_FILE} cannot be read: it holds no keys")
+    return {key: value for key, value in _flatten(config, "") if is_option(key)}
 
 
-def _check_scores(
-    result: RunResult,
+def _check(
+    result: RunResult | None,
     epochs: Sequence[EpochMetrics],
     test: TestResult | None,
     state: State,
     problems: list[str],
 ) -> State:
-    """Whether the files agree with each other; a loss that is not a number makes a run diverged, whatever it says."""
-    for row in epochs:
-        losses = {"training": row.train_loss, "validation": row.val_loss}
-        bad = [name for name, loss in losses.items() if loss is not None and not math.isfinite(loss)]
-        if bad:
-            problems.append(f"the {' and '.join(bad)} loss is not a number from epoch {row.epoch}")
-            if state in ("completed", "stopped_early"):
-                problems.append(f"result.json says {state}; it is counted as diverged")
-                state = "diverged"
-            break
-    if state in ("completed", "stopped_early"):
-        if not (is_finite(result.train_loss) and is_finite(result.val_loss)):
-            problems.append(f"result.json says {state}, but its losses are not numbers; it is counted as diverged")
+    """Whether the files agree; a loss that is not a number makes a run diverged, whatever its record says."""
+    if result is None:
+        problems.extend([f"{METRICS_FILE} ends with epoch {epochs[-1].epoch}"] if epochs else [])
+        return state
+    losses = [(row.epoch, {"training": row.train_loss, "validation": row.val_loss}) for row in epochs]
+    bad = [(epoch, [name for name, x in of.items() if x is not None and not is_finite(x)]) for epoch, of in losses]
+    first = next(((epoch, names) for epoch, names in bad if names), None)
+    if first is not None:
+        problems.append(f"the {' and '.join(first[1])} loss is not a number from epoch {first[0]}")
+    if state in COUNTED:
+        if first is not None or not (is_finite(result.train_loss) and is_finite(result.val_loss)):
+            but = "" if first is not None else ", but its losses are not numbers"
+            problems.append(f"{RESULT_FILE} says {state}{but}; it is counted as diverged")
             state = "diverged"
         elif epochs and len(epochs) != result.epochs_run:
-            problems.append(f"metrics.csv holds {len(epochs)} epochs, result.json says {result.epochs_run}")
+            problems.append(f"{METRICS_FILE} holds {len(epochs)} epochs, {RESULT_FILE} says {result.epochs_run}")
         if not is_finite(result.test_acc):
-            problems.append("result.json holds no test score")
+            problems.append(f"{RESULT_FILE} holds no test score")
     if test is not None and is_finite(result.test_acc) and test.test_acc != result.test_acc:
         problems.append(
-            f"test.json scores {Path(test.checkpoint).name} with accuracy {test.test_acc!r}, "
-            f"result.json says {result.test_acc!r}: it was tested again since (result.json's is used)"
+            f"{TEST_FILE} scores {Path(test.checkpoint).name} with accuracy {test.test_acc!r}, {RESULT_FILE} says "
+            f"{result.test_acc!r}: it was tested again since ({RESULT_FILE}'s is used)"
         )
     return state
-
-
-def _options(folder: Path, is_option: Callable[[str], bool], problems: list[str]) -> dict[str, Setting]:
-    path = folder / CONFIG_FILE
-    if not path.is_file():
-        problems.append(".hydra/config.yaml is missing: settings that result.json does not hold are unknown")
-        return {}
-    try:
-        # The C loader is ten times as fast; PyYAML is built without it on some systems.
-        config = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (OSError, yaml.YAMLError) as error:
-        first_line = str(error).splitlines()[0]
-        problems.append(f".hydra/config.yaml cannot be read: {first_line}")
-        return {}
-    if not isinstance(config, dict):
-        problems.append(".hydra/config.yaml cannot be read: it holds no keys")
-        return {}
-    return {key: value for key, value in _flatten(config, "") if is_option(key)}
 
 
 def _flatten(value: Any, prefix: str) -> Iterable[tuple[str, Setting]]:

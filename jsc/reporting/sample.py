@@ -1,9 +1,11 @@
 """Values that seeds gave, and what may be said of their mean."""
 
-import functools
 import math
-from collections.abc import Sequence
+import statistics
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+from jsc.reporting.wording import NONE, figure
 
 
 @dataclass(frozen=True)
@@ -12,6 +14,11 @@ class Sample:
 
     values: tuple[float, ...]
 
+    @classmethod
+    def of(cls, values: Iterable[float | None]) -> "Sample":
+        """Those of the values that are numbers."""
+        return cls(tuple(value for value in values if value is not None and math.isfinite(value)))
+
     @property
     def n(self) -> int:
         return len(self.values)
@@ -19,38 +26,33 @@ class Sample:
     @property
     def mean(self) -> float:
         """NaN of an empty sample."""
-        return math.fsum(self.values) / self.n if self.values else math.nan
+        return statistics.fmean(self.values) if self.values else math.nan
 
     @property
     def deviation(self) -> float | None:
         """The standard deviation with n - 1 in the denominator; None of fewer than two values."""
-        if self.n < 2:
-            return None
-        mean = self.mean
-        return math.hypot(*(value - mean for value in self.values)) / math.sqrt(self.n - 1)
+        return statistics.stdev(self.values) if self.n > 1 else None
 
-    def interval(self, confidence: float) -> tuple[float, float] | None:
-        """The Student t interval of the mean; None of fewer than two values."""
-        deviation = self.deviation
-        if deviation is None:
-            return None
-        half_width = student_t(confidence, self.n - 1) * deviation / math.sqrt(self.n)
-        return self.mean - half_width, self.mean + half_width
+    def shown(self, name: str, n: int) -> str:
+        """0.7166 ± 0.0012; one seed stands without a deviation; a number of seeds other than `n` is said.
 
+        `name` is that of the field of `result.json`.
+        """
+        if not self.n:
+            return NONE
+        deviation = "" if self.deviation is None else f" ± {figure(name, self.deviation)}"
+        return f"{figure(name, self.mean)}{deviation}" + (f" (n = {self.n})" if self.n != n else "")
 
-def sample(values: Sequence[float | None]) -> Sample:
-    """Those of the values that are numbers."""
-    return Sample(tuple(value for value in values if value is not None and math.isfinite(value)))
+    def interval(self, confidence: float) -> tuple[float, float]:
+        """The Student t interval of the mean of two values or more."""
+        import scipy.stats  # half a second to import, and only needed where there are seeds
+
+        assert self.deviation is not None, "one seed has no interval"
+        low, high = scipy.stats.t.interval(confidence, self.n - 1)
+        error = self.deviation / math.sqrt(self.n)
+        return self.mean + float(low) * error, self.mean + float(high) * error
 
 
 def overlap(one: tuple[float, float], other: tuple[float, float]) -> bool:
     """Whether two intervals share a point."""
     return one[0] <= other[1] and other[0] <= one[1]
-
-
-@functools.cache
-def student_t(confidence: float, degrees: int) -> float:
-    """The two-sided quantile of Student's t distribution."""
-    from scipy.special import stdtrit  # half a second to import, and only needed where there are seeds
-
-    return float(stdtrit(degrees, (1.0 + confidence) / 2.0))

@@ -1,22 +1,25 @@
 """How names, values and counts are written, in every table, figure and sentence alike."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
-from jsc.reporting.palette import CLASS_SYMBOLS
 from jsc.reporting.runs import Setting
 
 NONE = "\N{EN DASH}"
-
-_LABELS = {
-    "lr": "learning rate",
-    "weight_decay": "weight decay",
-    "batch_size": "batch size",
-    "max_epochs": "epochs",
+SCORE_NAMES = {
+    "train_loss": "training loss",
+    "train_acc": "training accuracy",
+    "val_loss": "validation loss",
+    "val_acc": "validation accuracy",
+    "test_acc": "test accuracy",
+    "test_loss": "test loss",
+    "fit_seconds": "seconds",
 }
+_LABELS = {"lr": "learning rate", "weight_decay": "weight decay", "batch_size": "batch size", "max_epochs": "epochs"}
 
 
 def label(setting: str) -> str:
-    """What a reader calls a setting; keys of the configuration keep their own names."""
+    """A setting's name for readers; keys of the configuration keep their own."""
     return _LABELS.get(setting, setting)
 
 
@@ -38,6 +41,11 @@ def named(setting: str, value: Setting) -> str:
     return f"{label(setting)} {shown(setting, value)}"
 
 
+def figure(name: str, value: float) -> str:
+    """The value of a score or a duration of `result.json`."""
+    return seconds(value) if name == "fit_seconds" else score(value)
+
+
 def score(value: float) -> str:
     """A loss or an accuracy."""
     return f"{value:.4f}"
@@ -55,7 +63,22 @@ def percent(fraction: float) -> str:
 
 def class_symbol(name: str) -> str:
     """W and Z for w and z; other names as they are."""
-    return CLASS_SYMBOLS.get(name, name)
+    return {"w": "W", "z": "Z"}.get(name, name)
+
+
+def state_name(state: str) -> str:
+    """`stopped_early` in words."""
+    return state.replace("_", " ")
+
+
+def tally(states: Iterable[str]) -> list[str]:
+    """5 completed, 1 failed: how often each state occurs, in the order of the alphabet."""
+    return [f"{number} {state_name(state)}" for state, number in sorted(Counter(states).items())]
+
+
+def capitalised(text: str) -> str:
+    """Batch size for batch size."""
+    return text[:1].upper() + text[1:]
 
 
 def join(names: Sequence[str]) -> str:

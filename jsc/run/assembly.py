@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import pkgutil
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import hydra.utils
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -156,7 +156,7 @@ def build_schedule(settings: SchedulerSettings) -> Schedule | None:
     if settings.target is None:
         return None
     return Schedule(
-        make=partial(hydra.utils.get_object(settings.target), **(settings.model_extra or {})),
+        make=partial(pkgutil.resolve_name(settings.target), **(settings.model_extra or {})),
         interval=settings.interval,
         monitor=settings.monitor,
         needs_total_steps=settings.needs_total_steps,
@@ -286,12 +286,13 @@ def rehearse_schedule(
     rates: list[float] = []
     try:
         scheduler = schedule.start(optimizer, total_steps=100)
-        for _ in range(num_steps + 1):  # some fail, or go wrong, when they first act
-            rates.append(float(group["lr"]))
-            changed |= {name: None for name, value in before.items() if group[name] != value}
+        for step in range(num_steps + 1):  # some fail, or go wrong, when they first act
             with warnings.catch_warnings():  # that the optimizer took no step
                 warnings.simplefilter("ignore", UserWarning)
-                scheduler.step(0.0) if isinstance(scheduler, ReduceLROnPlateau) else scheduler.step()
+                if step > 0:
+                    scheduler.step(0.0) if isinstance(scheduler, ReduceLROnPlateau) else scheduler.step()
+            rates.append(float(group["lr"]))
+            changed |= {name: None for name, value in before.items() if group[name] != value}
     except Exception as error:  # whatever torch, or a scheduler of the user's own, raises
         raise CommandError(f"scheduler {name}: {type(error).__name__}: {error}") from error
     wrong = [f"{rate} after {schedule.interval} {i}" for i, rate in enumerate(rates) if not 0 <= rate < math.inf]

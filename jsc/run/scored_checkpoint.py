@@ -13,8 +13,8 @@ from jsc.fit.checkpoint import StoredModel, load_weights, read_checkpoint
 from jsc.fit.engine import TorchEngine
 from jsc.models import model_names
 from jsc.models.plugins import import_plugins
-from jsc.reporting.charts import confusion_map
 from jsc.reporting.drawing import make_figure
+from jsc.reporting.figures import confusion_map
 from jsc.results import beside, checkpoint_of
 from jsc.run.assembly import build_network, jets_of
 from jsc.run.testing import as_trained_on, score_model
@@ -53,7 +53,7 @@ def score_checkpoint(settings: TestSettings) -> None:
         warnings=warnings,
     )
     print(console.test_tables(result))
-    figure = make_figure(confusion_map([result]))
+    figure = make_figure(lambda figure: confusion_map(figure, [result]))
     figure.savefig(beside(path, CONFUSION_FILE), dpi=150)
     logger = TensorBoardLogger(path.parent.parent if path.parent.name == "checkpoints" else path.parent, "", "")
     logger.experiment.add_figure("test_confusion", figure)

@@ -65,7 +65,7 @@ def score_model(
         dataset_variant=jets.variant,
         dataset_sha256=jets.sha256,
         num_test=jets.num_test,
-        test_loss=float(scores.loss_sum) / jets.num_test,
+        test_loss=float(scores.sums_3[0]) / jets.num_test,
         test_acc=int(confusion_CC.diagonal().sum()) / jets.num_test,
         class_names=list(jets.class_names),
         classes=classes,

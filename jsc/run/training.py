@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -90,10 +91,6 @@ class Run:
     def best_checkpoint(self) -> Path:
         return self.folder / CHECKPOINT_FOLDER / BEST_CHECKPOINT
 
-    @property
-    def last_checkpoint(self) -> Path:
-        return self.folder / CHECKPOINT_FOLDER / LAST_CHECKPOINT
-
     @cached_property
     def epochs(self) -> list[EpochMetrics]:
         """Those recorded so far; to be asked for when the fit has ended."""
@@ -114,12 +111,17 @@ class Run:
     def record(self, status: Status, error: str | None = None) -> RunResult:
         """`result.json`; its training and validation scores are those of the best epoch, the one that is tested.
 
-        If none was, they are the last epoch's. The speed is that of all epochs together.
+        If none was, they are the last epoch's.
         """
         settings, prepared, epochs = self.settings, self.prepared, self.epochs
-        jets = prepared.jets if prepared else None
-        best = self.best_epoch or (epochs[-1] if epochs else None)
+        jets, best = prepared and prepared.jets, self.best_epoch
         speeds = [e.jets_per_second for e in epochs if e.jets_per_second is not None]
+        checkpoints = [self.best_checkpoint, self.best_checkpoint.with_name(LAST_CHECKPOINT)]
+        checkpoint_best, checkpoint_last = (from_here(path) if path.is_file() else None for path in checkpoints)
+
+        def fields_of(record: object, *names: str) -> dict[str, Any]:
+            return {name: getattr(record, name, None) for name in names}
+
         return RunResult(
             status=status,
             error=error,
@@ -128,12 +130,9 @@ class Run:
             dataset=settings.dataset.name,
             dataset_variant=jets.variant if jets else None,
             dataset_sha256=jets.sha256 if jets else None,
-            num_train=jets.num_train if jets else None,
-            num_val=jets.num_val if jets else None,
-            num_test=jets.num_test if jets else None,
+            **fields_of(jets, "num_train", "num_val", "num_test"),
             optimizer=settings.optimizer.name,
-            lr=settings.optimizer.lr,
-            weight_decay=settings.optimizer.weight_decay,
+            **fields_of(settings.optimizer, "lr", "weight_decay"),
             scheduler=settings.scheduler.name,
             batch_size=settings.dataset.batch_size,
             max_epochs=settings.trainer.max_epochs,
@@ -141,24 +140,19 @@ class Run:
             seed=settings.seed,
             engine=prepared.task.engine.name if prepared else "torch",
             device=self.device,
-            train_loss=best.train_loss if best else None,
-            train_acc=best.train_acc if best else None,
-            val_loss=best.val_loss if best else None,
-            val_acc=best.val_acc if best else None,
-            test_loss=self.test.test_loss if self.test else None,
-            test_acc=self.test.test_acc if self.test else None,
+            **fields_of(best or (epochs[-1] if epochs else None), "train_loss", "train_acc", "val_loss", "val_acc"),
+            **fields_of(self.test, "test_loss", "test_acc"),
             never_predicted=self.test.never_predicted if self.test else [],
-            best_epoch=self.best_epoch.epoch if self.best_epoch else None,
+            best_epoch=best.epoch if best else None,
             fit_seconds=self.fit_seconds,
             total_seconds=time.perf_counter() - self.clock,
             jets_per_second=len(speeds) / sum(1 / speed for speed in speeds) if speeds else None,
-            checkpoint_best=from_here(self.best_checkpoint) if self.best_checkpoint.is_file() else None,
-            checkpoint_last=from_here(self.last_checkpoint) if self.last_checkpoint.is_file() else None,
+            checkpoint_best=checkpoint_best,
+            checkpoint_last=checkpoint_last,
             command=self.command,
             versions=versions(),
-            started_at=self.started_at,
+            **fields_of(self, "started_at", "warnings"),
             host=platform.node(),
-            warnings=self.warnings,
         )
 
 
@@ -178,7 +172,6 @@ def _recorded(
     run: Run, get_prepared: Callable[[], Prepared], resume_from: Path | None, varied: Sequence[str]
 ) -> RunResult:
     """Train and test; the record says how it ended, whatever happens."""
-    folder = run.folder
     try:
         run.prepared = get_prepared()
         status = fit(run, run.prepared, resume_from, varied)
@@ -187,17 +180,19 @@ def _recorded(
         elif status != "diverged":
             run.warn("No epoch ended with a validation loss and a best.ckpt: nothing was tested.")
     except KeyboardInterrupt:
-        write_record(folder / RESULT_FILE, run.record("interrupted", "interrupted by its user"))
-        log.warning("Interrupted. To go on: python -m jsc.train resume='%s'", from_here(folder))
+        write_record(run.folder / RESULT_FILE, run.record("interrupted", "interrupted by its user"))
+        log.warning("Interrupted. To go on: python -m jsc.train resume='%s'", from_here(run.folder))
         raise
     except Exception as error:
-        write_record(folder / RESULT_FILE, run.record("failed", f"{type(error).__name__}: {error}"))
+        write_record(run.folder / RESULT_FILE, run.record("failed", f"{type(error).__name__}: {error}"))
         raise
     finally:
-        close_loggers(run)
+        for logger in run.prepared.trainer.loggers if run.prepared else ():
+            if isinstance(logger, RunLogger):
+                logger.close()
     result = run.record(status)
-    make_durable(folder)
-    write_record(folder / RESULT_FILE, result)
+    make_durable(run.folder)
+    write_record(run.folder / RESULT_FILE, result)
     log.info(console.result_table(result))
     return result
 
@@ -208,28 +203,25 @@ def fit(run: Run, prepared: Prepared, resume_from: Path | None, varied: Sequence
     torch.set_num_threads(settings.trainer.num_threads)
     pl.seed_everything(settings.seed, verbose=False)
     restore_generators(prepared.generators)  # another run may have been prepared since
-    run.device = device_name(trainer)
+    device = trainer.strategy.root_device
+    run.device = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     log.info(
         "%s with %s parameters on %s; %s (%s): %s jets to train, %s to validate, %s to test",
-        settings.model.name,
-        f"{num_parameters(task.model):,}",
-        run.device,
-        settings.dataset.name,
-        jets.variant,
+        settings.model.name, f"{num_parameters(task.model):,}", run.device, settings.dataset.name, jets.variant,
         *(f"{n:,}" for n in (jets.num_train, jets.num_val, jets.num_test)),
-    )
-    reason = task.engine.reason
-    log.info("engine: %s%s", task.engine.name, "" if reason is None else f" ({reason})")
+    )  # fmt: skip
+    log.info("engine: %s%s", task.engine.name, f" ({task.engine.reason})" if task.engine.reason else "")
     for logger in trainer.loggers:
         register_run(logger, hyper_parameters(settings), varied)
+    earlier_epochs: list[EpochMetrics] = []
     if resume_from is not None:
         check_same_jets(run, prepared, resume_from)
+        earlier_epochs = epochs_in(run.folder)
     data = JetDataModule(
         jets, batch_size=settings.dataset.batch_size, seed=settings.seed, in_chunks=task.engine.takes_chunks
     )
-    earlier_epochs = epochs_in(run.folder) if resume_from is not None else []
     task.engine.load()
-    EpochOrder(1, seed=0).rows_N()
+    EpochOrder(1, seed=0).rows_N()  # compiled, or loaded, before the clock starts
     started = time.perf_counter()
     try:
         trainer.fit(task, datamodule=data, ckpt_path=resume_from, weights_only=True)
@@ -242,15 +234,23 @@ def fit(run: Run, prepared: Prepared, resume_from: Path | None, varied: Sequence
     checkpoint_io = trainer.strategy.checkpoint_io
     if isinstance(checkpoint_io, AtomicCheckpointIO) and checkpoint_io.best is not None:
         run.best = checkpoint_io.best  # what the file holds, which takes as long to read as an epoch takes
-    epochs = run.epochs
-    if epochs and epochs[-1].train_loss is not None and not math.isfinite(epochs[-1].train_loss):
-        run.warn(
-            f"The training loss became {epochs[-1].train_loss} in epoch {epochs[-1].epoch}: try a smaller optimizer.lr."
-        )
+    last = run.epochs[-1] if run.epochs else None
+    if last is not None and last.train_loss is not None and not math.isfinite(last.train_loss):
+        run.warn(f"The training loss became {last.train_loss} in epoch {last.epoch}: try a smaller optimizer.lr.")
         return "diverged"
     if trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps:
         return "completed"
-    return "completed" if len(epochs) >= settings.trainer.max_epochs else "stopped_early"
+    return "completed" if len(run.epochs) >= settings.trainer.max_epochs else "stopped_early"
+
+
+def check_same_jets(run: Run, prepared: Prepared, checkpoint: Path) -> None:
+    """Warn, in the record too, if a run goes on with other jets than it began with."""
+    before, jets = read_checkpoint(checkpoint).hyper_parameters or {}, prepared.jets
+    if before.get("dataset_sha256") != jets.sha256:
+        run.warn(
+            f"The run began on jets of variant {before.get('dataset_variant')}, SHA-256 {before.get('dataset_sha256')} "
+            f"and goes on with variant {jets.variant}, SHA-256 {jets.sha256}: its scores belong to neither."
+        )
 
 
 def test_best(run: Run, prepared: Prepared, *, ended_well: bool) -> None:
@@ -276,26 +276,3 @@ def test_best(run: Run, prepared: Prepared, *, ended_well: bool) -> None:
         logger.finalize("success")
     for warning in run.test.warnings:
         run.warn(warning)
-
-
-def close_loggers(run: Run) -> None:
-    """Ours stay open over the fit, for the test's scores."""
-    for logger in run.prepared.trainer.loggers if run.prepared else ():
-        if isinstance(logger, RunLogger):
-            logger.close()
-
-
-def check_same_jets(run: Run, prepared: Prepared, checkpoint: Path) -> None:
-    """Warn, in the record too, if a run goes on with other jets than it began with."""
-    before, jets = read_checkpoint(checkpoint).hyper_parameters or {}, prepared.jets
-    if before.get("dataset_sha256") != jets.sha256:
-        run.warn(
-            f"The run began on jets of variant {before.get('dataset_variant')}, SHA-256 {before.get('dataset_sha256')} "
-            f"and goes on with variant {jets.variant}, SHA-256 {jets.sha256}: its scores belong to neither."
-        )
-
-
-def device_name(trainer: pl.Trainer) -> str:
-    """`cpu`, or the GPU's own name."""
-    device = trainer.strategy.root_device
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -34,7 +34,7 @@ def check_overrides(overrides: Sequence[str]) -> None:
             raise CommandError(f"{parsed.input_line}: give one value; a lab varies what its questions name")
 
 
-def sweep_words(question: str, lab: LabSettings, overrides: Sequence[str]) -> list[str]:
+def sweep_arguments(question: str, lab: LabSettings, overrides: Sequence[str]) -> list[str]:
     """The words of one question's sweep, which goes on with what its folder holds. Raises Hydra's errors.
 
     Of the lab's own `overrides` those are left out whose keys the question varies.
@@ -51,13 +51,13 @@ def sweep_words(question: str, lab: LabSettings, overrides: Sequence[str]) -> li
 def run_sweeps(sweeps: Mapping[str, Sequence[str]], *, out: Path, run: Callable[[Sequence[str]], int]) -> int:
     """Run one question's sweep after the other; a failed job stops none. Returns the exit code.
 
-    `run` takes the words of `python -m jsc.train` and returns its exit code. Raises KeyboardInterrupt.
+    `run` takes the arguments of `python -m jsc.train` and returns its exit code. Raises KeyboardInterrupt.
     """
     started, worst = time.monotonic(), DONE
-    for number, (question, words) in enumerate(sweeps.items(), start=1):
+    for number, (question, arguments) in enumerate(sweeps.items(), start=1):
         so_far = f" ({time.monotonic() - started:.0f} s so far)" if number > 1 else ""
         print(f"\nQuestion {number} of {len(sweeps)}: {question}{so_far}", flush=True)
-        code = run(words)
+        code = run(arguments)
         if code == INTERRUPTED:
             raise KeyboardInterrupt
         if code not in (DONE, FAILED):

@@ -67,7 +67,7 @@ def test_a_default_that_has_changed_since_is_named(run_folder: Path) -> None:
     ("words", "message"),
     [
         (["optimizer.lr=0.1"], r"optimizer\.lr was 0\.01, is 0\.1\. It goes on"),
-        (["dataset.batch_size=32", "seed=5"], r"seed was 0, is 5; dataset\.batch_size was 64, is 32"),
+        (["dataset.batch_size=32", "seed=5"], r"dataset\.batch_size was 64, is 32; seed was 0, is 5"),
         (["model=jsc_medium"], r"model\.name was jsc-tiny, is jsc-medium"),
         (["trainer.precision=64-true"], r"trainer\.precision was 32-true, is 64-true"),
         (["scheduler=step"], r"scheduler\.name was none, is step"),
@@ -152,6 +152,9 @@ def test_commands_from_end_to_end(command: Command, tmp_path: Path, capfd: pytes
     [folder] = tmp_path.glob("outputs/runs/jsc-tiny/*")
     assert {p.name for p in folder.iterdir()} >= {".hydra", "result.json", "metrics.csv", "checkpoints", "train.log"}
     assert read_result(folder).command == f"python -m jsc.train trainer.max_epochs=2 {quick}"
+    tables = [line for line in output.splitlines() if line.startswith(("╭", "│", "╰"))]
+    assert len(tables) > 8
+    assert set(tables) <= set((folder / "train.log").read_text().splitlines())
 
     kept = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     assert command("jsc.train", f"hydra.run.dir={folder}") == 2

@@ -1,3 +1,5 @@
+from importlib import resources
+
 import numpy as np
 import pytest
 from sklearn.model_selection import train_test_split
@@ -7,6 +9,12 @@ from jsc.datasets import CLASS_NAMES, FEATURE_NAMES, DatasetError, JetTable, pre
 
 def table(features, labels) -> JetTable:
     return JetTable(features, labels, FEATURE_NAMES, CLASS_NAMES, "made", "0" * 64, 3, 4)
+
+
+def test_features_and_classes_are_those_of_the_bundled_jets_in_their_order() -> None:
+    with resources.files("jsc.datasets").joinpath("jsc_sample.npz").open("rb") as file, np.load(file) as arrays:
+        assert tuple(arrays["feature_names"]) == FEATURE_NAMES
+        assert tuple(arrays["class_names"]) == CLASS_NAMES
 
 
 @pytest.mark.parametrize("num_jets", [10, 11, 99, 1000, 12345, 100_000])

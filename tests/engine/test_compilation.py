@@ -4,13 +4,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
-from numba.core import entrypoints
 
 from jsc.engine import warm_up
-from jsc.engine.compilation import Compiled
 from jsc.engine.kernel import kernel
 
 SCRIPT = """
@@ -49,20 +46,3 @@ def test_warming_up_draws_no_random_number(dtype: torch.dtype, monkeypatch: pyte
     warm_up(dtype)
     assert set(ready) == {np.dtype(str(dtype).removeprefix("torch."))}
     assert torch.equal(torch.get_rng_state(), before)
-
-
-def double(x_N: npt.NDArray[np.float64]) -> None:
-    for i in range(len(x_N)):
-        x_N[i] *= 2.0
-
-
-def test_packages_that_extend_numba_are_put_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse() -> None:
-        raise AssertionError("they are asked for")
-
-    monkeypatch.setattr(entrypoints, "_already_initialized", False)
-    monkeypatch.setattr(entrypoints.importlib_metadata, "entry_points", refuse)
-    x_N = np.ones(3)
-    Compiled("a test", double)(x_N.dtype, x_N)
-    assert (x_N == 2.0).all()
-    assert not entrypoints._already_initialized

@@ -5,11 +5,12 @@ import pytest
 
 from jsc.cli.settings import is_option
 from jsc.reporting import claims
+from jsc.reporting.curves import Tolerances, curve_table, findings, read_curves
 from jsc.reporting.questions import Question, find_configurations, find_questions
 from jsc.reporting.runs import read_runs
 
 RunWriter = Callable[..., Path]
-TOLERANCES = claims.Tolerances(confidence=0.95, stagnation=0.001, stagnation_epochs=5, overfitting=0.005)
+TOLERANCES = Tolerances(confidence=0.95, stagnation=0.001, stagnation_epochs=5, overfitting=0.005)
 
 
 @pytest.fixture
@@ -117,6 +118,18 @@ def test_times_of_different_engines_are_not_compared(ask) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("points", "front"),
+    [
+        ([], []),
+        ([(1, 0.5), (2, 0.4), (3, 0.6)], [0, 2]),
+        ([(2, 0.5), (2, 0.6), (1, 0.6)], [2]),
+    ],
+)
+def test_pareto(points: list[tuple[float, float]], front: list[int]) -> None:
+    assert claims.pareto(points) == front
+
+
 def test_the_pareto_front_names_networks(ask) -> None:
     accuracies = {"jsc-tiny": 0.70, "jsc-medium": 0.69, "jsc-mlp": 0.73}
     (told,) = claims.cost(ask(*({"model": model, "test_acc": acc} for model, acc in accuracies.items())))
@@ -130,29 +143,32 @@ def test_a_class_that_is_never_predicted_is_named(ask) -> None:
 
 def test_overfitting_and_stagnation_are_said_with_their_epochs(ask) -> None:
     question = ask(*({"max_epochs": 40, "seed": seed, "overfit_from": 20} for seed in (1, 2)))
-    findings = claims.curves(question, TOLERANCES)
-    assert findings.sentences[0].startswith("Overfitting, in 2 of 2 runs: the validation loss rises while the training")
-    assert "would have saved" in findings.sentences[1]
-    assert "`min_delta=0.001`" in findings.sentences[1]
-    assert findings.table is not None
-    over, stale = (findings.table.header.index(title) for title in ("overfits from epoch", "stagnates after epoch"))
-    for row in findings.table.rows:
+    curves = read_curves(question, TOLERANCES)
+    told = findings(question, curves, TOLERANCES)
+    assert told[0].startswith("Overfitting, in 2 of 2 runs: the validation loss rises while the training")
+    assert "would have saved" in told[1]
+    assert "`min_delta=0.001`" in told[1]
+    table = curve_table(question, curves, TOLERANCES)
+    assert table is not None
+    over, stale = (table.header.index(title) for title in ("overfits from epoch", "stagnates after epoch"))
+    assert [row[table.header.index("seed")] for row in table.rows] == ["1", "2"]
+    for row in table.rows:
         assert 10 <= int(row[over]) <= 22
         assert int(row[stale]) <= int(row[over])
-    assert [name for name, _ in findings.overfitted] == ["jsc-tiny, seed 1", "jsc-tiny, seed 2"]
 
 
 def test_a_run_cut_short_is_said_to_improve(ask) -> None:
-    findings = claims.curves(ask({"lr": 1e-4, "max_epochs": 5}), TOLERANCES)
-    assert findings.table is None
-    assert (
-        findings.sentences[-1] == "Still improving when their last epoch ended, so that more epochs may help: jsc-tiny."
-    )
+    question = ask({"lr": 1e-4, "max_epochs": 5})
+    curves = read_curves(question, TOLERANCES)
+    assert curve_table(question, curves, TOLERANCES) is None
+    told = findings(question, curves, TOLERANCES)
+    assert told[-1] == "Still improving when their last epoch ended, so that more epochs may help: jsc-tiny."
 
 
 def test_curves_of_runs_that_do_not_count_say_nothing(ask) -> None:
-    findings = claims.curves(ask({"status": "interrupted", "max_epochs": 9, "epochs_run": 4}), TOLERANCES)
-    assert findings == claims.CurveFindings((), None, ())
+    question = ask({"status": "interrupted", "max_epochs": 9, "epochs_run": 4})
+    curves = read_curves(question, TOLERANCES)
+    assert (curves, findings(question, curves, TOLERANCES)) == ([], [])
 
 
 def test_a_higher_confidence_takes_a_claim_back(ask) -> None:

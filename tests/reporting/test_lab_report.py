@@ -28,7 +28,7 @@ def report(folder: Path, out: Path | None = None, **more) -> Document:
 
 def table_rows(folder: Path) -> list[dict[str, str]]:
     """`table.csv` of the runs in a folder."""
-    return list(csv.DictReader(io.StringIO(table_csv(read_runs(find_run_folders([str(folder)]), is_option), []))))
+    return list(csv.DictReader(io.StringIO(table_csv(read_runs(find_run_folders([str(folder)]), is_option)))))
 
 
 def tables(document: Document) -> list[Table]:
@@ -195,6 +195,9 @@ def test_the_labs_own_figures_stand_beside_ours(tmp_path: Path, run_writer: RunW
     document = report(tmp_path / "sweep", lab_tables=lab_tables())
     beside = [table for table in tables(document) if "Lab report 000" in table.caption]
     assert len(beside) == 1
+    assert any(text.startswith("The labs are five student reports") for text in texts(document)[:6]), (
+        "introduced at the top"
+    )
     assert "CERNBox, 986,806 jets" in beside[0].caption
     (introduction,) = [text for text in texts(document) if text.startswith("The labs' own figures")]
     assert "Here: jsc_sample (variant pythia8" in introduction

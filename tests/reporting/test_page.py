@@ -105,7 +105,7 @@ def test_dark_pages_are_dark_and_so_are_their_figures(browser, pages) -> None:
 
 
 def test_print_is_on_white_and_unfolds_tables(browser, tmp_path: Path) -> None:
-    table = Table("caption", ("a", "b"), tuple((str(i), "x") for i in range(40)), folded=True)
+    table = Table("caption", ("a", "b"), tuple((str(i), "x") for i in range(40)))
     page = tmp_path / "page.html"
     page.write_text(to_html(Document("title", (Section("section", (table,)),)), {}))
     heights = []
