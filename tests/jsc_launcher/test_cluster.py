@@ -78,12 +78,9 @@ def work(tmp_path: Path, settings: TrainSettings) -> Work:
     (tmp_path / "sweep.json").touch()
     return Work(
         folder=tmp_path,
-        jobs=[Job(num, (f"seed={num}",), tmp_path / f"{num}_seed={num}", {}, "") for num in range(3)],
+        jobs=[Job(num, (f"seed={num}",), tmp_path / f"{num}_seed={num}", "", settings) for num in range(3)],
         to_run=frozenset(range(3)),
-        settings=dict.fromkeys(range(3), settings),
-        share_keys=dict.fromkeys(range(3)),
         varied=["seed"],
-        configs={},
         hydra=b"",
         num_workers=2,
         on_failure="continue",
