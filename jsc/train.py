@@ -29,15 +29,11 @@ def main(config: DictConfig) -> float:
     settings, prepared = check(config, TrainSettings), CheckFirst.take_prepared()
     if job.mode == RunMode.RUN and (advice := advice_on_sweeping(job)) is not None:
         log.warning(advice)
-    result = run_job(
-        settings,
-        folder=folder,
-        overrides=overrides,
-        resume_from=Path(config.resume) if config.resume is not None else None,
-        varied=swept_keys(folder.parent, job.sweeper.get("params") or {}) or [key_of(o) for o in overrides],
-        prepared=prepared if prepared is not None and prepared.settings == settings else None,
-    )
-    return result.objective
+    if prepared is not None and prepared.settings != settings:
+        prepared = None
+    resume_from = Path(config.resume) if config.resume is not None else None
+    varied = swept_keys(folder.parent, job.sweeper.get("params") or {}) or [key_of(o) for o in overrides]
+    return run_job(settings, folder, overrides, resume_from, varied, prepared).objective
 
 
 def entry() -> None:

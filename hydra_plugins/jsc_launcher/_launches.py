@@ -1,7 +1,7 @@
 """The launches of one sweep: the jobs are made, those that are done are left out, the others run somewhere."""
 
 import pickle
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,15 +11,13 @@ from hydra.errors import CompactHydraException
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from hydra_plugins.jsc_launcher._jobs import Batch, JobMaker, overrides_of, save_multirun
+from hydra_plugins.jsc_launcher._jobs import JobMaker, overrides_of, save_multirun
 from jsc import train
 from jsc.errors import CommandError, JobFailed
 from jsc.sweep.place import Place, Work
 from jsc.sweep.plan import Job, Sweep, read_plan, varied_keys
-from jsc.sweep.prefix import share_keys
 from jsc.sweep.session import Session, open_session
 from jsc.sweep.split import Layout, read_part
-from jsc.sweep.surroundings import Onlookers
 
 
 @dataclass
@@ -47,7 +45,7 @@ class Launches:
                 f"{task.__module__}: take hydra/launcher=basic, or another of Hydra's"
             )
         try:
-            self.hydra = pickle.dumps(Onlookers(self.hydra_context.callbacks, task))
+            self.hydra = pickle.dumps((self.hydra_context.callbacks, task))
         except Exception as error:
             raise CommandError(f"hydra.callbacks: {error}: they cannot be sent to a sweep's workers") from error
         self.part = read_part(self.config.sweep.part)
@@ -56,7 +54,8 @@ class Launches:
         self.varied = varied_keys(task_overrides, self.config.hydra.sweeper.get("params") or {})
         overrides = [*overrides_of(self.config, "hydra"), *task_overrides]
         self.sweep = Sweep(self.folder, [o for o in overrides if not o.startswith("hydra.mode=")])
-        self.maker = JobMaker(self.config, self.hydra_context.config_loader, elsewhere=self.jobs_run_elsewhere)
+        loader = self.hydra_context.config_loader
+        self.maker = JobMaker(self.config, loader, elsewhere=self.jobs_run_elsewhere, shares=self.share_prefixes)
 
     @contextmanager
     def open(self, num_jobs: int | None = None) -> Iterator[Session]:
@@ -78,38 +77,31 @@ class Launches:
             if plan is None:
                 raise CommandError(f"sweep.part={self.part}: {self.folder} holds no plan of a sweep")
             job_overrides, first = [job["overrides"] for job in plan["jobs"]], 0
-        batch = self.maker.make(job_overrides, first)
-        keys = share_keys(batch.settings, batch.draw_nothing if self.share_prefixes else dict.fromkeys(batch.settings))
+        jobs = self.maker.make(job_overrides, first)
         if self.config.sweep.dry_run:
             from jsc.sweep.dry_run import dry_run
 
-            dry_run(self.folder, batch.jobs, batch.settings, keys, self.layout)
+            dry_run(self.folder, jobs, self.layout)
             return []
         with self.open() if self.session is None else nullcontext(self.session) as session:
-            self.sweep.add(batch.jobs, resumes=self.config.sweep.resume is not None)
-            unfinished = frozenset(job.num for job in batch.jobs if not job.is_finished()) - session.settled
-            work = self._work(batch, keys, unfinished if plan is None else frozenset(plan["to_run"]))
+            self.sweep.add(jobs, resumes=self.config.sweep.resume is not None)
+            unfinished = frozenset(job.num for job in jobs if not job.is_finished()) - session.settled
+            work = Work(
+                folder=self.folder,
+                jobs=jobs,
+                to_run=unfinished if plan is None else frozenset(plan["to_run"]),
+                varied=self.varied,
+                hydra=self.hydra,
+                num_workers=self.layout.num_workers,
+                on_failure=self.on_failure,
+                num_retries=self.num_retries,
+            )
             if self.part is None:
                 self.sweep.write_plan(work.to_run)
             else:
                 work = replace(work, to_run=work.part(self.part) & unfinished)
             session.run(work, num_side_by_side=self.layout.num_side_by_side)
-        return [self._job_return(job) for job in batch.jobs if self.part is None or job.num in work.to_run]
-
-    def _work(self, batch: Batch, keys: Mapping[int, str | None], to_run: frozenset[int]) -> Work:
-        return Work(
-            folder=self.folder,
-            jobs=batch.jobs,
-            to_run=to_run,
-            settings=batch.settings,
-            share_keys=keys,
-            varied=self.varied,
-            configs=batch.configs,
-            hydra=self.hydra,
-            num_workers=self.layout.num_workers,
-            on_failure=self.on_failure,
-            num_retries=self.num_retries,
-        )
+        return [self._job_return(job) for job in jobs if self.part is None or job.num in work.to_run]
 
     def _job_return(self, job: Job) -> JobReturn:
         returned = JobReturn(

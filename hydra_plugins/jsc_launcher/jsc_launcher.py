@@ -45,7 +45,7 @@ class JscLauncher(Launcher):
         self.num_retries = num_retries
         self.share_prefixes = share_prefixes
         self.config: DictConfig | None = None
-        self._launches: Launches | None = None
+        self.launches: Launches | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Raises CommandError on a setting out of its range, and for another task than jsc.train's."""
@@ -59,7 +59,7 @@ class JscLauncher(Launcher):
         if self.num_retries < 1:
             raise CommandError(f"hydra.launcher.num_retries={self.num_retries}: give 1 or more")
         self.config = config
-        self._launches = Launches(
+        self.launches = Launches(
             config=config,
             hydra_context=hydra_context,
             task_function=task_function,
@@ -84,13 +84,9 @@ class JscLauncher(Launcher):
         num_workers = self.layout().num_workers
         return lambda folder: Here(num_workers)
 
-    @property
-    def launches(self) -> "Launches":
-        assert self._launches is not None
-        return self._launches
-
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """One JobReturn a job, in order."""
+        assert self.launches is not None
         return self.launches.launch(job_overrides, initial_job_idx)
 
 

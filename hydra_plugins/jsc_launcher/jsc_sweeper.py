@@ -5,7 +5,7 @@ Why not that one: it makes a folder, and composes each job to see whether it can
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Dict, Optional  # noqa: UP035  # OmegaConf does not read the new forms on every Python
+from typing import TYPE_CHECKING, Any, Dict, Optional  # noqa: UP035  # OmegaConf does not read the new forms everywhere
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
@@ -14,7 +14,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from hydra_plugins.jsc_launcher.jsc_launcher import JscLauncher
+if TYPE_CHECKING:
+    from hydra_plugins.jsc_launcher._launches import Launches
 
 
 @dataclass
@@ -58,29 +59,37 @@ class JscSweeper(Sweeper):
         from jsc.cli.command import combinations
 
         jobs = combinations(arguments, self.params, self.loader)
-        if not isinstance(self.launcher, JscLauncher):  # which looks at its jobs before it makes a folder
+        size, returns = self.max_batch_size or len(jobs), []
+        if self.launches is None or len(jobs) > size:  # jsc's launcher checks the jobs that it launches together
             self.check(jobs)
+        if self.launches is None:
             save_multirun(self.config)
-        size = self.max_batch_size or len(jobs)
-        returns = []
         for first in range(0, len(jobs), size):
             returns.append(self.launch(jobs[first : first + size], first))
             for returned in returns[-1]:
                 _ = returned.return_value  # raises a failed job's error
         return returns
 
+    @property
+    def launches(self) -> "Launches | None":
+        """Those of jsc's launcher, which looks at jobs before it makes a folder; None with another launcher."""
+        return getattr(self.launcher, "launches", None)
+
     def launch(self, jobs: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
         assert self.launcher is not None
         return self.launcher.launch(jobs, initial_job_idx=first)
 
     def check(self, jobs: Sequence[Sequence[str]]) -> None:
-        """Raises CommandError, or another error of the command, if one of them cannot be run."""
-        from hydra_plugins.jsc_launcher._jobs import check_jobs
+        """Raises CommandError, or another error of the command, if one of them cannot be run.
 
-        if isinstance(self.launcher, JscLauncher):
-            self.launcher.launches.maker.make(jobs)
+        And JobFailed for a network that would kill this process, where another launcher runs it here.
+        """
+        from hydra_plugins.jsc_launcher._jobs import JobMaker
+
+        if self.launches is not None:
+            self.launches.maker.make(jobs)
         else:
-            check_jobs(self.config, self.loader, jobs)
+            JobMaker(self.config, self.loader, elsewhere=False, shares=False).make(jobs, may_die=False)
 
 
 ConfigStore.instance().store(group="hydra/sweeper", name="jsc", node=JscSweeperConf, provider="jsc")

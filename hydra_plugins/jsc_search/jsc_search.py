@@ -20,7 +20,6 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from hydra_plugins.jsc_launcher.jsc_launcher import JscLauncher
 from hydra_plugins.jsc_launcher.jsc_sweeper import JscSweeper
 
 if TYPE_CHECKING:
@@ -95,8 +94,7 @@ class JscSearch(JscSweeper):
             with open_study(path if path.is_file() else None, space, self.seed, self.num_startup_trials) as study:
                 self._dry_run(study, fixed, is_new=not path.is_file())
             return []
-        jscs = self.launcher if isinstance(self.launcher, JscLauncher) else None
-        with jscs.launches.open(self.num_trials) if jscs is not None else nullcontext() as session:
+        with self.launches.open(self.num_trials) if self.launches is not None else nullcontext() as session:
             folder.mkdir(parents=True, exist_ok=True)
             if (folder / PLAN_FILE).is_file() and self.config.sweep.resume is None:
                 raise CommandError(
@@ -131,7 +129,7 @@ class JscSearch(JscSweeper):
                 f"hparams_search: there are {num_points(space)} ways to choose {', '.join(space)}, and "
                 f"hydra.sweeper.num_trials={self.num_trials}: try them all, with -m and without hparams_search"
             )
-        if isinstance(self.launcher, JscLauncher) and self.launcher.on_failure == "stop":
+        if self.launches is not None and self.launches.on_failure == "stop":
             raise CommandError(
                 "hydra.launcher.on_failure=stop: a search goes on after a failed trial; give continue, retry"
             )
@@ -144,7 +142,7 @@ class JscSearch(JscSweeper):
         Those that a killed search left come first, with the rest of the batch that they were in; the launcher answers
         for jobs that have ended, goes on with interrupted ones, and so nothing is told twice or lost.
         """
-        side_by_side = self.launcher.layout().num_side_by_side if isinstance(self.launcher, JscLauncher) else 1
+        side_by_side = self.launches.layout.num_side_by_side if self.launches is not None else 1
         width, num_launched, returns = self.num_at_once or side_by_side, 0, []
         while num_launched < max(self.num_trials, len(study.trials)):
             while (n := len(study.trials)) < self.num_trials and (n == num_launched or n % width != 0):

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
@@ -138,18 +138,18 @@ def rehearsed(settings: TrainSettings) -> bool:
     return draws_nothing(prepare(settings, Path()).task.model)
 
 
-def rehearse_kinds(settings: Mapping[int, TrainSettings], known: dict[str, bool | Death]) -> dict[int, bool | Death]:
-    """What `rehearsed` says of each job; one of each kind is rehearsed, in a process that may die of it.
+def rehearse_kinds(settings: Sequence[TrainSettings], known: dict[str, bool | Death]) -> list[bool | Death]:
+    """What `rehearsed` says of each; one of each kind is rehearsed, in a process that may die of it.
 
     `known`: by kind, what was found before. Raises CommandError.
     """
-    kinds = {num: kind_of(one) for num, one in settings.items()}
-    new = {kind: settings[num] for num, kind in kinds.items() if kind not in known}
+    kinds = [kind_of(one) for one in settings]
+    new = {kind: one for kind, one in zip(kinds, settings, strict=True) if kind not in known}
     here = may_have_gpus() and not any(one.plugins for one in new.values())  # a fork cannot use a GPU
     answers = map(_rehearsed_here, new.values()) if here else ask(rehearsed, list(new.values()))
     progress = f"{{}} of {len(new):,} kinds of jobs checked"
     known |= zip(new, console.counted(answers, progress, _say), strict=True)
-    return {num: known[kind] for num, kind in kinds.items()}
+    return [known[kind] for kind in kinds]
 
 
 def _rehearsed_here(settings: TrainSettings) -> bool:

@@ -96,7 +96,7 @@ def progress_of(job: Job) -> str:
         return "starting"
     loss = dict(zip(rows[0].split(","), rows[-1].split(","), strict=False)).get("val_loss")
     score = f", validation loss {float(loss):.4f}" if loss else ""
-    return f"epoch {len(rows) - 1} of {job.settings.get('trainer.max_epochs')}{score}"
+    return f"epoch {len(rows) - 1} of {job.max_epochs}{score}"
 
 
 def duration(seconds: float) -> str:

@@ -3,7 +3,7 @@
 import logging
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from jsc.cli import console
@@ -17,23 +17,17 @@ from jsc.sweep.split import Layout, epoch_kind, epochs_to_train, split
 log = logging.getLogger(__name__)
 
 
-def dry_run(
-    folder: Path,
-    jobs: Sequence[Job],
-    settings: Mapping[int, TrainSettings],
-    share_keys: Mapping[int, str | None],
-    layout: Layout,
-) -> None:
+def dry_run(folder: Path, jobs: Sequence[Job], layout: Layout) -> None:
     """Print the plan and leave nothing behind. A job whose network kills its process is shown to take no time."""
     check_folders(jobs)
-    epochs = epochs_to_train(settings, share_keys)
-    kinds = {num: repr(epoch_kind(s)) for num, s in settings.items()}
-    one_each = {kind: settings[num] for num, kind in kinds.items()}
+    epochs = epochs_to_train(jobs)
+    kinds = {job.num: epoch_kind(job.settings) for job in jobs}
+    one_each = {kinds[job.num]: job.settings for job in jobs}
     measured = dict(zip(one_each, ask(epoch_seconds, list(one_each.values())), strict=True))
     deaths = {kind: answer.how for kind, answer in measured.items() if isinstance(answer, Death)}
     seconds = {num: epochs[num] * _seconds(measured[kind]) for num, kind in kinds.items()}
-    waiting = [job.num for job in jobs if not job.is_finished()]
-    groups = split(waiting, layout.num_tasks or 1, settings, share_keys)
+    waiting = [job for job in jobs if not job.is_finished()]
+    groups = split(waiting, layout.num_tasks or 1)
     task_of = {num: task for task, group in enumerate(groups) for num in group}
     rows: list[tuple[object, ...]] = []
     for job in jobs:
@@ -47,7 +41,7 @@ def dry_run(
     log.info(
         "%d jobs, %s of training on one core, about %s %s; from one epoch of each network and batch size, measured "
         "here. Nothing was trained.",
-        len(jobs), duration(sum(seconds[num] for num in waiting)), duration(in_all), _machines(layout, groups),
+        len(jobs), duration(sum(seconds[job.num] for job in waiting)), duration(in_all), _machines(layout, groups),
     )  # fmt: skip
 
 

@@ -21,7 +21,6 @@ log = logging.getLogger(__name__)
 
 def run_job(
     settings: TrainSettings,
-    *,
     folder: Path,
     overrides: Sequence[str],
     resume_from: Path | None,
@@ -47,9 +46,9 @@ def run_job(
         raise JobFailed(f"{type(error).__name__}: {error}") from error
 
 
-def record_failure(job: Job, settings: TrainSettings, message: str, seconds: float) -> None:
+def record_failure(job: Job, message: str, seconds: float) -> None:
     """Write the result.json that a job could not write itself."""
     from jsc.run.training import Run
 
-    run = Run(settings, job.folder, job.command, clock=time.perf_counter() - seconds)
+    run = Run(job.settings, job.folder, job.command, clock=time.perf_counter() - seconds)
     write_record(job.folder / RESULT_FILE, run.record("failed", message))

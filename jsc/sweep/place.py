@@ -13,7 +13,6 @@ from typing import Protocol
 
 from filelock import FileLock, Timeout
 
-from jsc.cli.settings import TrainSettings
 from jsc.results import PLAN_FILE, RESULT_FILE
 from jsc.sweep.plan import Job
 from jsc.sweep.split import Part, split
@@ -25,18 +24,14 @@ LOCK_FILE = ".lock"  # in a job's folder
 class Work:
     """Jobs and all that it takes to run them.
 
-    `folder`: the sweep's. `to_run`: the numbers of the jobs that are to be run; these may go on from others.
-    `share_keys`: the same for jobs that begin alike. `varied`: the keys that the sweep varies. `configs`: Hydra's of
-    each job, and `hydra`: what all jobs share of Hydra's, pickled for workers.
+    `folder`: the sweep's. `to_run`: the numbers of the jobs that are to be run; these may go on from others. `varied`:
+    the keys that the sweep varies. `hydra`: callbacks and the task that they are told of, pickled for workers.
     """
 
     folder: Path
     jobs: Sequence[Job]
     to_run: frozenset[int]
-    settings: Mapping[int, TrainSettings]
-    share_keys: Mapping[int, str | None]
     varied: Sequence[str]
-    configs: Mapping[int, bytes]
     hydra: bytes
     num_workers: int
     on_failure: str
@@ -48,17 +43,12 @@ class Work:
 
     def parts(self, num_parts: int) -> list[tuple[int, ...]]:
         """The numbers of the jobs of `sweep.part=1/num_parts` and so on; fewer parts if there are fewer jobs."""
-        return split(sorted(self.to_run), num_parts, self.settings, self.share_keys)
+        return split(self.waiting(), num_parts)
 
     def part(self, part: Part) -> frozenset[int]:
         """The numbers of its jobs."""
         parts = self.parts(part.num_parts)
         return frozenset(parts[part.number - 1] if part.number <= len(parts) else ())
-
-    def alike(self, job: Job) -> list[Job]:
-        """The others that begin as this one does."""
-        key = self.share_keys[job.num]
-        return [] if key is None else [o for o in self.jobs if self.share_keys[o.num] == key and o.num != job.num]
 
     def is_stopped(self) -> bool:
         """With on_failure=stop: whether a job, here or in another process, has failed since the plan was written."""

@@ -12,10 +12,12 @@ import math
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from jsc.cli.command import fixed_and_swept, key_of, quoted
+from jsc.cli.settings import TrainSettings, flat
 from jsc.errors import CommandError, ResultError
 from jsc.reporting.sweep_table import CSV_FILE, MARKDOWN_FILE, SweepRow, sweep_csv, sweep_markdown
 from jsc.results import (
@@ -37,13 +39,27 @@ _MISSING = "(nothing)"
 
 @dataclass(frozen=True)
 class Job:
-    """One job: its number, overrides as typed, folder, settings (dotted keys, plain values), and its own command."""
+    """One job: its number, overrides as typed, folder, own command and settings, which are checked.
+
+    `config`: Hydra's of it, pickled. `share_key`: the same for jobs that train alike as far as both go.
+    """
 
     num: int
     overrides: tuple[str, ...]
     folder: Path
-    settings: Mapping[str, Any]
     command: str
+    settings: TrainSettings
+    config: bytes = b""
+    share_key: str | None = None
+
+    @property
+    def max_epochs(self) -> int:
+        return self.settings.trainer.max_epochs
+
+    @cached_property
+    def flat_settings(self) -> dict[str, Any]:
+        """Plain values by dotted keys."""
+        return flat(self.settings.model_dump(by_alias=True))
 
     @property
     def log_file(self) -> Path:
@@ -116,7 +132,7 @@ class Sweep:
 
     def write_plan(self, to_run: Collection[int]) -> None:
         """`to_run`: the numbers of the jobs that this launch is to run, which `sweep.part` splits."""
-        settings = [job.settings for job in self.jobs]
+        settings = [job.flat_settings for job in self.jobs]
         shared = {
             key: value
             for key, value in settings[0].items()
@@ -127,7 +143,7 @@ class Sweep:
                 "num": job.num,
                 "overrides": list(job.overrides),
                 "folder": job.folder.name,
-                "settings": {key: value for key, value in job.settings.items() if key not in shared},
+                "settings": {key: value for key, value in job.flat_settings.items() if key not in shared},
             }
             for job in self.jobs
         ]
@@ -211,11 +227,11 @@ def check_unchanged(folder: Path, jobs: Sequence[Job]) -> None:
     for job in jobs:
         if job.num not in before:
             continue
-        earlier = plan["settings"] | before[job.num]["settings"]
+        earlier, now = plan["settings"] | before[job.num]["settings"], job.flat_settings
         differences = [
-            f"{key} was {earlier.get(key, _MISSING)}, is {job.settings.get(key, _MISSING)}"
-            for key in dict.fromkeys([*earlier, *job.settings])
-            if not _same(earlier.get(key, _MISSING), job.settings.get(key, _MISSING))
+            f"{key} was {earlier.get(key, _MISSING)}, is {now.get(key, _MISSING)}"
+            for key in dict.fromkeys([*earlier, *now])
+            if not _same(earlier.get(key, _MISSING), now.get(key, _MISSING))
         ]
         if differences:
             raise CommandError(

@@ -43,7 +43,7 @@ class _Worker:
 
 @dataclass
 class WorkerPool:
-    """At most `num_workers` processes. `hydra`: what all jobs share of Hydra's, pickled.
+    """At most `num_workers` processes. `hydra`: its callbacks and task, pickled.
 
     `gpus`: the GPUs (CUDA_VISIBLE_DEVICES) that are dealt out over the workers; empty: none are. `may_fork`: they are
     forks of one process, which imports torch once for all of them.

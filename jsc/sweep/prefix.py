@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,15 +39,14 @@ _BLIND_CALLBACKS = (
 )
 
 
-def share_keys(settings: Mapping[int, TrainSettings], draw_nothing: Mapping[int, object]) -> dict[int, str | None]:
-    """For each of these runs, by number: the same key for those that train alike as far as both go; None for the rest.
+def share_keys(settings: Sequence[TrainSettings]) -> list[str | None]:
+    """The same key for those that train alike as far as both go, if `draws_nothing` is true of them; None for the rest.
 
-    They differ in `trainer.max_epochs` alone, and their layers draw no numbers that the engine does not know: what
-    `draws_nothing` says of them is True.
+    They differ in `trainer.max_epochs` alone.
     """
-    keys = {num: _share_key(s) if draw_nothing[num] is True else None for num, s in settings.items()}
-    num_alike = Counter(keys.values())
-    return {num: key if num_alike[key] > 1 else None for num, key in keys.items()}
+    keys = [_share_key(one) for one in settings]
+    num_alike = Counter(keys)
+    return [key if num_alike[key] > 1 else None for key in keys]
 
 
 def draws_nothing(network: "nn.Module") -> bool:

@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from jsc.cli.settings import TrainSettings
 from jsc.sweep.fork_server import ask
 from jsc.sweep.job import record_failure
 from jsc.sweep.place import End, Listener, Work, job_lock
@@ -41,7 +40,7 @@ class Here:
 
 def pool_for(work: Work) -> WorkerPool:
     """One GPU a worker, unless a job wants more than one."""
-    trainers = [settings.trainer for settings in work.settings.values()]
+    trainers = [job.settings.trainer for job in work.jobs]
     hides_gpus = any(trainer.accelerator == "cpu" or trainer.devices > 1 for trainer in trainers)
     gpus = visible_gpus()
     return WorkerPool(work.num_workers, work.hydra, [] if hides_gpus else gpus, may_fork=not gpus)
@@ -83,35 +82,19 @@ class Runner:
 
     def _next_job(self) -> Job | None:
         """The first that need not wait for a shorter run of the same settings, or for another process."""
-        now, keys = time.monotonic(), self.work.share_keys
         unfinished = [*self.waiting, *(self.jobs[num] for num in self.pool.running)]
         for job in self.waiting:
-            key = keys[job.num]
-            is_free = now - self.asked.get(job.num, -SECONDS_TO_ASK_AGAIN) >= SECONDS_TO_ASK_AGAIN
-            if is_free and (
-                key is None
-                or not any(keys[o.num] == key and self._max_epochs(o) < self._max_epochs(job) for o in unfinished)
-            ):
+            is_free = self.asked.get(job.num, 0.0) <= time.monotonic() - SECONDS_TO_ASK_AGAIN
+            if is_free and not any(_is_alike(o, job) and o.max_epochs < job.max_epochs for o in unfinished):
                 return job
         return None
-
-    def _max_epochs(self, job: Job) -> int:
-        return self.work.settings[job.num].trainer.max_epochs
 
     def _start(self, job: Job) -> None:
         self.waiting.remove(job)
         self.tries[job.num] += 1
         self.listener.started(job)
-        self.pool.start(
-            Order(
-                job,
-                self.work.settings[job.num],
-                self.work.configs[job.num],
-                self.work.varied,
-                [other.folder for other in self.work.alike(job)],
-                is_afresh=self.tries[job.num] > 1,
-            )
-        )
+        alike = [other.folder for other in self.work.jobs if _is_alike(other, job)]
+        self.pool.start(Order(job, self.work.varied, alike, is_afresh=self.tries[job.num] > 1))
 
     def _take(self, ended: Ended) -> None:
         """Tell how a job ended, or try it again if that is wanted."""
@@ -150,8 +133,12 @@ class Runner:
             if is_ours:
                 with job.log_file.open("a") as file:
                     file.write(f"The run failed: {ended.death}\n")
-                list(ask(_record, [(job, self.work.settings[job.num], ended.death, ended.seconds)]))
+                list(ask(_record, [(job, ended.death, ended.seconds)]))
 
 
-def _record(told: tuple[Job, TrainSettings, str, float]) -> None:
+def _is_alike(one: Job, other: Job) -> bool:
+    return one.num != other.num and one.share_key is not None and one.share_key == other.share_key
+
+
+def _record(told: tuple[Job, str, float]) -> None:
     record_failure(*told)

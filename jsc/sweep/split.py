@@ -2,11 +2,12 @@
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from jsc.cli.settings import TrainSettings, changes_epoch_cost, values_where
 from jsc.errors import CommandError
+from jsc.sweep.plan import Job
 
 
 @dataclass(frozen=True)
@@ -48,46 +49,41 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def split(
-    nums: Sequence[int],
-    num_parts: int,
-    settings: Mapping[int, TrainSettings],
-    share_keys: Mapping[int, str | None],
-) -> list[tuple[int, ...]]:
+def split(jobs: Sequence[Job], num_parts: int) -> list[tuple[int, ...]]:
     """At most `num_parts` groups of job numbers, each in ascending order, none empty.
 
     Work is counted in epochs. Jobs of one kind (but for seeds, rates and such, the same epoch) are dealt out evenly,
     for an epoch of one kind may cost many times another's. The same jobs are split the same way wherever they are.
     """
-    units: dict[object, list[int]] = {}
-    for num in nums:
-        key = share_keys[num]
-        units.setdefault(num if key is None else key, []).append(num)
-    epochs = epochs_to_train({num: settings[num] for num in nums}, share_keys)
-    work = {unit[0]: sum(epochs[num] for num in unit) for unit in units.values()}
-    kinds = {unit[0]: repr(epoch_kind(settings[unit[0]])) for unit in units.values()}
-    heaviest_first = sorted(units.values(), key=lambda unit: (-work[unit[0]], kinds[unit[0]], unit[0]))
-    groups: list[list[int]] = [[] for _ in range(min(num_parts, len(heaviest_first)))]
+    units: dict[object, list[Job]] = {}
+    for job in jobs:
+        units.setdefault(job.num if job.share_key is None else job.share_key, []).append(job)
+    epochs = epochs_to_train(jobs)
+
+    def order(unit: Sequence[Job]) -> tuple[int, str, int]:
+        return -sum(epochs[job.num] for job in unit), epoch_kind(unit[0].settings), unit[0].num
+
+    groups: list[list[int]] = [[] for _ in range(min(num_parts, len(units)))]
     loads = [0] * len(groups)
-    for unit in heaviest_first:
+    for unit in sorted(units.values(), key=order):  # the heaviest first
         lightest = loads.index(min(loads))
-        groups[lightest] += unit
-        loads[lightest] += work[unit[0]]
+        groups[lightest] += [job.num for job in unit]
+        loads[lightest] += sum(epochs[job.num] for job in unit)
     return sorted(tuple(sorted(group)) for group in groups)
 
 
-def epochs_to_train(settings: Mapping[int, TrainSettings], share_keys: Mapping[int, str | None]) -> dict[int, int]:
+def epochs_to_train(jobs: Iterable[Job]) -> dict[int, int]:
     """Each job's epochs, less those that it takes over from a shorter one."""
     trained: dict[str, int] = {}
     epochs = {}
-    for num in sorted(settings, key=lambda num: settings[num].trainer.max_epochs):
-        length, key = settings[num].trainer.max_epochs, share_keys[num]
-        epochs[num] = length - (trained.get(key, 0) if key is not None else 0)
-        if key is not None:
-            trained[key] = length
+    for job in sorted(jobs, key=lambda job: job.max_epochs):
+        epochs[job.num] = job.max_epochs
+        if job.share_key is not None:
+            epochs[job.num] -= trained.get(job.share_key, 0)
+            trained[job.share_key] = job.max_epochs
     return epochs
 
 
-def epoch_kind(settings: TrainSettings) -> dict[str, object]:
+def epoch_kind(settings: TrainSettings) -> str:
     """The same for runs whose epochs cost the same."""
-    return values_where(changes_epoch_cost, settings)
+    return repr(values_where(changes_epoch_cost, settings))

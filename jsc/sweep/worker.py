@@ -21,28 +21,23 @@ from types import FrameType
 from typing import Literal
 
 from hydra.core.utils import setup_globals
+from hydra.types import HydraContext, TaskFunction
 
-from jsc.cli.settings import TrainSettings
 from jsc.errors import JobFailed
 from jsc.sweep.job import record_failure, run_job
 from jsc.sweep.place import job_lock
 from jsc.sweep.plan import Job
 from jsc.sweep.prefix import adopt_run, shorter_run
-from jsc.sweep.surroundings import Onlookers, run_in
+from jsc.sweep.surroundings import run_in
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Order:
-    """A job, checked. `config`: Hydra's, pickled. `alike`: folders of jobs that begin as it does.
-
-    `is_afresh`: what an earlier try left is not gone on from.
-    """
+    """`alike`: folders of jobs that begin as this one. `is_afresh`: what an earlier try left is not gone on from."""
 
     job: Job
-    settings: TrainSettings
-    config: bytes
     varied: Sequence[str]
     alike: Sequence[Path]
     is_afresh: bool
@@ -66,9 +61,10 @@ def work(pipe: Connection) -> None:
         os.environ.clear()
         os.environ.update(environment)
         setup_globals()
-        onlookers: Onlookers = pickle.loads(pipe.recv_bytes())
+        callbacks, task = pickle.loads(pipe.recv_bytes())
+        context = HydraContext(config_loader=None, callbacks=callbacks)  # type: ignore[arg-type]
         while True:
-            answer = run(pickle.loads(pipe.recv_bytes()), onlookers)
+            answer = run(pickle.loads(pipe.recv_bytes()), context, task)
             pipe.send_bytes(pickle.dumps(answer))
             if answer.how == "interrupted":
                 return
@@ -95,21 +91,14 @@ def _die_with_parent() -> None:
     os._exit(1)
 
 
-def run(order: Order, onlookers: Onlookers) -> Answer:
+def run(order: Order, context: HydraContext, task: TaskFunction) -> Answer:
     """One job, unless another process has it, or has brought it to its end."""
     job, started = order.job, time.perf_counter()
 
     def run_here() -> float:
         _log_once()
         resume_from = _resumed(order)
-        result = run_job(
-            order.settings,
-            folder=job.folder,
-            overrides=job.overrides,
-            resume_from=resume_from,
-            varied=order.varied,
-        )
-        return result.objective
+        return run_job(job.settings, job.folder, job.overrides, resume_from, order.varied).objective
 
     with job_lock(job.folder) as is_ours:
         if not is_ours:
@@ -118,14 +107,14 @@ def run(order: Order, onlookers: Onlookers) -> Answer:
             return Answer("ended")
         _send_output_to(job.log_file)
         try:
-            run_in(pickle.loads(order.config), job.folder, run_here, onlookers)
+            run_in(pickle.loads(job.config), job.folder, run_here, context, task)
         except KeyboardInterrupt:
             return Answer("interrupted")
         except JobFailed as error:
             return Answer("failed", str(error))
         except Exception as error:  # of the job's surroundings
             log.exception("The job could not be started.")
-            record_failure(job, order.settings, repr(error), time.perf_counter() - started)
+            record_failure(job, repr(error), time.perf_counter() - started)
             return Answer("failed", repr(error))
         return Answer("ended")
 
@@ -136,10 +125,10 @@ def _resumed(order: Order) -> Path | None:
     if job.can_go_on() and not order.is_afresh:
         return job.last_checkpoint
     job.clear()
-    shorter = shorter_run(order.alike, order.settings.trainer.max_epochs)
+    shorter = shorter_run(order.alike, job.max_epochs)
     if shorter is None:
         return None
-    adopt_run(shorter, job.folder, order.settings)
+    adopt_run(shorter, job.folder, job.settings)
     return job.last_checkpoint
 
 

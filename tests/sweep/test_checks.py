@@ -114,9 +114,8 @@ def test_one_of_each_kind_is_rehearsed(deadly: list[str], tmp_path: Path) -> Non
     """Kinds that are known are not rehearsed again."""
     known: dict[str, bool | Death] = {}
     jobs = [[f"optimizer.lr={rate}", f"seed={seed}"] for rate in (0.1, 0.01) for seed in range(3)]
-    settings = {num: settings_of(*deadly, *job) for num, job in enumerate(jobs)}
-    settings[6] = settings_of(*deadly, "+model.options.built=exit")
-    assert rehearse_kinds(settings, known) == {**dict.fromkeys(range(6), True), 6: Death(DEATHS["exit"])}
+    settings = [settings_of(*deadly, *job) for job in [*jobs, ["+model.options.built=exit"]]]
+    assert rehearse_kinds(settings, known) == [True] * 6 + [Death(DEATHS["exit"])]
     built = (tmp_path / "built").read_text()
     assert len(built.split()) == 2
     assert rehearse_kinds(settings, known)[6] == Death(DEATHS["exit"])

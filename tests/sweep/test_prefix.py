@@ -2,14 +2,12 @@ import pytest
 from torch import nn
 
 from jsc.models import build_model
-from jsc.sweep.fork_server import Death
 from jsc.sweep.prefix import draws_nothing, share_keys
 from tests.conftest import settings_of
 
 
 def keys_of(*runs: list[str]) -> list[str | None]:
-    settings = {num: settings_of(*overrides) for num, overrides in enumerate(runs)}
-    return list(share_keys(settings, dict.fromkeys(settings, True)).values())
+    return share_keys([settings_of(*overrides) for overrides in runs])
 
 
 def of_two_lengths(*words: str) -> list[str | None]:
@@ -33,12 +31,6 @@ def test_runs_that_differ_in_anything_else_do_not(word: str) -> None:
 
 def test_runs_alone_have_no_key() -> None:
     assert keys_of([], ["seed=1", "trainer.max_epochs=50"]) == [None, None]
-
-
-@pytest.mark.parametrize("found", [False, Death("killed")])
-def test_layers_that_draw_their_own_numbers_keep_runs_apart(found: object) -> None:
-    settings = {n: settings_of(f"trainer.max_epochs={n}") for n in (1, 50)}
-    assert share_keys(settings, dict.fromkeys(settings, found)) == {1: None, 50: None}
 
 
 def test_a_layer_that_the_engine_does_not_know_may_draw_numbers() -> None:

@@ -1,11 +1,13 @@
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import pytest
 
 from jsc.cli.settings import TrainSettings
 from jsc.errors import CommandError
 from jsc.sweep.dry_run import makespan
+from jsc.sweep.plan import Job
 from jsc.sweep.split import Part, epoch_kind, epochs_to_train, read_part, split
 from tests.conftest import settings_of
 
@@ -21,37 +23,39 @@ def of(default: TrainSettings, epochs: int, batch_size: int = 256) -> TrainSetti
     return default.model_copy(update={"trainer": trainer, "dataset": dataset})
 
 
-def apart(nums: Iterable[int]) -> dict[int, str | None]:
-    return dict.fromkeys(nums)
+def jobs_of(settings: Iterable[TrainSettings], share_keys: Sequence[str | None] = ()) -> list[Job]:
+    keys = itertools.chain(share_keys, itertools.repeat(None))
+    told = enumerate(zip(settings, keys, strict=False))
+    return [Job(num, (), Path(), "", one, share_key=key) for num, (one, key) in told]
 
 
 def test_every_job_is_in_one_group(default: TrainSettings) -> None:
-    settings = {num: of(default, epochs) for num, epochs in enumerate([5, 50, 7, 5, 30, 12, 1])}
-    groups = split(list(settings), 3, settings, apart(settings))
-    assert sorted(itertools.chain(*groups)) == list(settings)
+    lengths = [5, 50, 7, 5, 30, 12, 1]
+    groups = split(jobs_of(of(default, epochs) for epochs in lengths), 3)
+    assert sorted(itertools.chain(*groups)) == list(range(7))
     assert all(list(group) == sorted(group) for group in groups)
-    assert max(sum(settings[num].trainer.max_epochs for num in group) for group in groups) == 50
+    assert max(sum(lengths[num] for num in group) for group in groups) == 50
 
 
 def test_there_are_no_empty_groups(default: TrainSettings) -> None:
-    assert split([3, 8], 20, {3: default, 8: default}, apart([3, 8])) == [(3,), (8,)]
-    assert split([], 20, {}, {}) == []
-    assert split(range(4), 2, dict.fromkeys(range(4), default), apart(range(4))) == [(0, 2), (1, 3)]
+    jobs = jobs_of([default] * 9)
+    assert split([jobs[3], jobs[8]], 20) == [(3,), (8,)]
+    assert split([], 20) == []
+    assert split(jobs[:4], 2) == [(0, 2), (1, 3)]
 
 
 def test_jobs_that_begin_alike_stay_together_and_cost_the_longest_alone(default: TrainSettings) -> None:
-    settings = {num: of(default, epochs) for num, epochs in enumerate([10, 100, 50, 95, 5])}
-    keys: dict[int, str | None] = {0: "a", 1: "a", 2: "a", 3: None, 4: None}
-    assert epochs_to_train(settings, keys) == {0: 10, 2: 40, 1: 50, 3: 95, 4: 5}
-    assert split(list(settings), 2, settings, keys) == [(0, 1, 2), (3, 4)]
+    jobs = jobs_of((of(default, epochs) for epochs in [10, 100, 50, 95, 5]), ["a", "a", "a"])
+    assert epochs_to_train(jobs) == {0: 10, 2: 40, 1: 50, 3: 95, 4: 5}
+    assert split(jobs, 2) == [(0, 1, 2), (3, 4)]
 
 
 def test_each_group_gets_as_many_slow_jobs(default: TrainSettings) -> None:
     """Ten batch sizes within each learning rate: dealing jobs out in their order would give one group all the small."""
     sizes = [2**n for n in range(3, 13)]
-    settings = {num: of(default, 20, sizes[num % 10]) for num in range(100)}
-    for group in split(list(settings), 10, settings, apart(settings)):
-        assert sorted(settings[num].dataset.batch_size for num in group) == sizes
+    jobs = jobs_of(of(default, 20, sizes[num % 10]) for num in range(100))
+    for group in split(jobs, 10):
+        assert sorted(jobs[num].settings.dataset.batch_size for num in group) == sizes
 
 
 def test_seeds_and_rates_cost_the_same(default: TrainSettings) -> None:

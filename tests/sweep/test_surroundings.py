@@ -15,7 +15,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from jsc.cli.command import compose
-from jsc.sweep.surroundings import Onlookers, run_in
+from jsc.sweep.surroundings import run_in
 
 ODD = ["name='1e-3'", "note='a: b äöü'", "nothing=null", "many=[1,a]", "lines='a\n\nhydra:\n  b'"]
 OVERRIDES = ["model=jsc_trt", "scheduler=onecycle", *(f"+model.options.{override}" for override in ODD)]
@@ -81,7 +81,8 @@ def test_a_job_runs_as_under_hydra(
 
     def by_jsc(config: DictConfig, task: Callable[[DictConfig], float], callbacks: Callbacks) -> None:
         def run() -> None:
-            run_in(pickle.loads(pickle.dumps(config)), folder, lambda: task(config), Onlookers(callbacks, task))
+            context = HydraContext(config_loader=None, callbacks=callbacks)  # type: ignore[arg-type]
+            run_in(pickle.loads(pickle.dumps(config)), folder, lambda: task(config), context, task)
 
         if fails:
             with pytest.raises(ValueError, match="as asked"):
@@ -109,7 +110,8 @@ def test_a_job_runs_as_under_hydra(
         log = (folder / "train.log").read_text()
         assert log.count("in a job") == 1
         (folder / "train.log").write_text("")
-        told = [[note for note in found if note is not task] for found in notes.notes if isinstance(found, tuple)]
+        told = [[getattr(note, "__wrapped__", note) for note in n] for n in notes.notes if isinstance(n, tuple)]
+        told = [[note for note in found if note is not task] for found in told]
         return [seen, files, told, [note for note in notes.notes if not isinstance(note, tuple)]]
 
     hydras, ours = outcome(by_hydra), outcome(by_jsc)
@@ -125,5 +127,6 @@ def test_a_job_that_changes_folder_leaves_the_worker_where_it_was(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "else").mkdir()
-    run_in(job_config(tmp_path), tmp_path / "job", lambda: os.chdir("else") or 0.5, Onlookers(Callbacks(), print))
+    context = HydraContext(config_loader=None, callbacks=Callbacks())  # type: ignore[arg-type]
+    run_in(job_config(tmp_path), tmp_path / "job", lambda: os.chdir("else") or 0.5, context, print)
     assert Path.cwd() == tmp_path

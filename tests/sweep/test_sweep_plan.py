@@ -1,7 +1,7 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -9,6 +9,7 @@ from jsc.errors import CommandError
 from jsc.results import RunResult
 from jsc.sweep.plan import Job, Sweep, check_folders, read_plan, resumed_sweep, swept_keys
 from jsc.sweep.summary import summary
+from tests.conftest import settings_of
 
 
 def begun(folder: Path, overrides: list[str], jobs: list[Job], *, resumes: bool = False) -> Sweep:
@@ -18,30 +19,32 @@ def begun(folder: Path, overrides: list[str], jobs: list[Job], *, resumes: bool 
     return sweep
 
 
-def job(num: int, folder: Path, **settings: Any) -> Job:
-    return Job(num, tuple(f"{k}={v}" for k, v in settings.items()), folder / f"{num}_job", settings, f"run {num}")
+def job(num: int, folder: Path, *overrides: str) -> Job:
+    return Job(num, overrides, folder / f"{num}_job", f"run {num}", settings_of(*overrides))
 
 
 @pytest.fixture
 def jobs(tmp_path: Path) -> list[Job]:
-    return [job(i, tmp_path, lr=lr, seed=0, rate=float("nan")) for i, lr in enumerate((0.1, 0.01))]
+    return [job(i, tmp_path, f"optimizer.lr={lr}", "+optimizer.rate=nan") for i, lr in enumerate((0.1, 0.01))]
 
 
 def test_the_plan_says_once_what_the_jobs_share(tmp_path: Path, jobs: list[Job]) -> None:
     begun(tmp_path, ["lr=0.1,0.01"], jobs)
     plan = json.loads((tmp_path / "sweep.json").read_text())
     assert plan["words"] == ["lr=0.1,0.01"]
-    assert set(plan["settings"]) == {"seed", "rate"}
-    assert [j["settings"] for j in plan["jobs"]] == [{"lr": 0.1}, {"lr": 0.01}]
+    assert {"seed", "optimizer.rate", "model.name"} < set(plan["settings"])
+    assert [j["settings"] for j in plan["jobs"]] == [{"optimizer.lr": 0.1}, {"optimizer.lr": 0.01}]
+    assert plan["to_run"] == [0, 1]
 
 
 def test_a_resumed_sweep_may_grow_but_not_change(tmp_path: Path, jobs: list[Job]) -> None:
     begun(tmp_path, [], jobs)
-    begun(tmp_path, [], [*jobs, job(2, tmp_path, lr=1.0, seed=0)], resumes=True)
-    with pytest.raises(CommandError, match=r"job 1 \(1_job\) has changed: seed was 0, is 5; new was \(nothing\), is 1"):
-        Sweep(tmp_path, []).add([job(1, tmp_path, lr=0.01, seed=5, rate=float("nan"), new=1)], resumes=True)
-    with pytest.raises(CommandError, match=r"seed was 0, is 0\.0"):
-        Sweep(tmp_path, []).add([job(1, tmp_path, lr=0.01, seed=0.0, rate=float("nan"))], resumes=True)
+    begun(tmp_path, [], [*jobs, job(2, tmp_path, "optimizer.lr=1")], resumes=True)
+    message = r"job 1 \(1_job\) has changed: seed was 0, is 5; optimizer.rate was nan, is \(nothing\)"
+    with pytest.raises(CommandError, match=message):
+        Sweep(tmp_path, []).add([job(1, tmp_path, "optimizer.lr=0.01", "seed=5")], resumes=True)
+    with pytest.raises(CommandError, match=r"loss.class_weights was None, is \[1.0, 1.0, 1.0, 1.0, 1.0\]"):
+        Sweep(tmp_path, []).add([job(2, tmp_path, "optimizer.lr=1", "loss.class_weights=[1,1,1,1,1]")], resumes=True)
 
 
 def test_a_folder_that_holds_runs_is_not_written_over(tmp_path: Path, jobs: list[Job]) -> None:
@@ -53,7 +56,7 @@ def test_a_folder_that_holds_runs_is_not_written_over(tmp_path: Path, jobs: list
 
 
 def test_jobs_do_not_share_a_folder(tmp_path: Path, jobs: list[Job]) -> None:
-    twin = Job(7, (), jobs[0].folder, {}, "")
+    twin = replace(jobs[0], num=7)
     with pytest.raises(CommandError, match="jobs 0 and 7 would share"):
         check_folders([*jobs, twin])
 
