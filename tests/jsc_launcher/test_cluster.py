@@ -2,27 +2,28 @@
 
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra.core.utils import JobReturn, JobStatus
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
-from hydra_plugins.jsc_launcher._groups import Layout
-from hydra_plugins.jsc_launcher._runner import End, PackedConfig, Work
 from omegaconf import OmegaConf
 
-from hydra_plugins.jsc_launcher import _cluster
+from hydra_plugins.jsc_launcher import _cluster, jsc_launcher
 from hydra_plugins.jsc_launcher._cluster import OnCluster
-from hydra_plugins.jsc_launcher._node import NodeTask
-from hydra_plugins.jsc_launcher._tasks import Event, Task, TaskFolder
-from hydra_plugins.jsc_launcher.ray_launcher import RayLauncher
-from hydra_plugins.jsc_launcher.slurm_launcher import SlurmLauncher
+from hydra_plugins.jsc_launcher._task import COMPLETED
+from hydra_plugins.jsc_launcher.launchers_for_clusters import RayLauncher, SlurmLauncher
+from jsc.cli.command import compose
 from jsc.cli.settings import TrainSettings
 from jsc.errors import CommandError
+from jsc.results import Status
+from jsc.sweep.place import End, Work
 from jsc.sweep.plan import Job
+from jsc.sweep.split import Layout
 from jsc.train import main
 from tests.conftest import settings_of
 from tests.jsc_launcher.conftest import SweepCommand
@@ -34,32 +35,19 @@ class ScriptedCluster:
     """Each time that it is asked what has ended it goes one step on in `script`, which yields the answers."""
 
     script: Iterator[dict[str, str]]
-    alive: tuple[str, ...] = ()
-    returns: dict[int, JobReturn] = field(default_factory=dict)
-    sent: list[NodeTask] = field(default_factory=list)
+    num_submitted: int = 0
     cancelled: list[str] = field(default_factory=list)
     name: str = "Fake"
 
-    def submit(self, tasks: Sequence[NodeTask], folder: Path) -> list[str]:
-        self.sent += tasks
-        return [f"id-{task.num}" for task in tasks]
-
-    def still_knows(self, task_id: str) -> bool:
-        return task_id in self.alive
+    def submit(self, tasks: Sequence[Callable[[], None]], folder: Path) -> dict[str, Path]:
+        self.num_submitted += len(tasks)
+        return {f"id-{num}": folder / f"id-{num}.log" for num in range(len(tasks))}
 
     def ended(self, ids: Sequence[str]) -> dict[str, str]:
         return next(self.script)
 
-    def returned(self, task_id: str, folder: Path) -> dict[int, JobReturn]:
-        return self.returns
-
     def cancel(self, ids: Sequence[str]) -> None:
         self.cancelled += ids
-
-    def log_of(self, task: Task, folder: Path) -> Path:
-        return folder / f"{task.num}.log"
-
-    def close(self) -> None: ...
 
 
 @dataclass
@@ -73,11 +61,12 @@ class Record:
         self.heard.append((job.num, "started"))
 
     def ended(self, job: Job, end: End) -> None:
+        assert job.num not in self.ends
         self.heard.append((job.num, end.status))
         self.ends[job.num] = end
 
     def tick(self, running: Mapping[int, float]) -> None:
-        self.heard.append((-1, f"{sorted(running)} run"))
+        assert set(running) == {num for num, what in self.heard if what == "started"} - set(self.ends)
 
 
 @pytest.fixture(scope="module")
@@ -88,148 +77,173 @@ def settings() -> TrainSettings:
 @pytest.fixture
 def work(tmp_path: Path, settings: TrainSettings) -> Work:
     """Three runs."""
+    (tmp_path / "sweep.json").touch()
     return Work(
+        folder=tmp_path,
         jobs=[Job(num, (f"seed={num}",), tmp_path / f"{num}_seed={num}", {}, "") for num in range(3)],
-        configs={num: PackedConfig("train", b"") for num in range(3)},
+        to_run=frozenset(range(3)),
         settings=dict.fromkeys(range(3), settings),
-        share_keys={},
-        settled=frozenset(),
-        setup=b"",
+        share_keys=dict.fromkeys(range(3)),
+        varied=["seed"],
+        configs={},
+        hydra=b"",
         num_workers=2,
         on_failure="continue",
         num_retries=1,
     )
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> TaskFolder:
-    return TaskFolder(tmp_path / "tasks")
+def begin(job: Job) -> None:
+    job.folder.mkdir(exist_ok=True)
+    with job.log_file.open("a") as file:
+        file.write("...")
 
 
-def run(cluster: ScriptedCluster, work: Work, folder: Path, signals: Sequence[int] = (), num_tasks: int = 1) -> Record:
+def end(job: Job, status: Status = "completed") -> None:
+    begin(job)
+    write_run(job.folder, status=status, total_seconds=2.5)
+
+
+def run(cluster: ScriptedCluster, work: Work, signals: list[int] | None = None, num_tasks: int = 1) -> Record:
     record = Record()
-    OnCluster(cluster, Layout(2, num_tasks), folder).run(work, record, list(signals))
+    OnCluster(cluster, Layout(2, num_tasks)).run(work, record, [] if signals is None else signals)
+    assert sorted(record.ends) == sorted(work.to_run)
     return record
 
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_cluster, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(_cluster, "LAG_SECONDS", 0.3)
 
 
-def test_a_task_that_dies_loses_its_unfinished_jobs_alone(tmp_path: Path, work: Work, files: TaskFolder) -> None:
+def test_a_task_that_dies_loses_its_unfinished_jobs_alone(
+    tmp_path: Path, work: Work, caplog: pytest.LogCaptureFixture
+) -> None:
+    jobs = work.jobs
+
     def script() -> Iterator[dict[str, str]]:
-        files.tell(0, Event("begun", host="node7"))
-        files.tell(0, Event("started", 0))
+        begin(jobs[0])
         yield {}
-        write_run(work.jobs[0].folder)
-        files.tell(0, Event("completed", 0, seconds=2.5))
-        files.tell(0, Event("started", 1))
+        end(jobs[0])
+        begin(jobs[1])
         yield {}
         yield {"id-0": "NODE_FAIL"}
 
-    record = run(ScriptedCluster(script()), work, tmp_path)
-    jobs_heard = [(num, what) for num, what in record.heard if num >= 0]
-    assert jobs_heard == [(0, "started"), (0, "completed"), (1, "started"), (1, "interrupted"), (2, "missing")]
-    done, lost, missing = (record.ends[num] for num in range(3))
-    assert done.job_return is not None
-    assert done.seconds == 2.5
-    assert done.job_return.return_value == pytest.approx(work.jobs[0].result().val_loss)  # type: ignore[union-attr]
-    assert lost.error == missing.error == f"its Fake task id-0 ended as NODE_FAIL; its log: {files.path / '0.log'}"
-    assert lost.job_return is not None
-    assert lost.job_return.status == JobStatus.FAILED
-    assert files.tasks() == []
+    record = run(ScriptedCluster(script()), work)
+    assert record.heard == [(0, "started"), (0, "completed"), (1, "started"), (1, "interrupted"), (2, "missing")]
+    assert record.ends[0] == End("completed", None, 2.5)
+    task_log = tmp_path / "tasks" / "id-0.log"
+    assert record.ends[1].error == record.ends[2].error == f"its Fake task id-0 ended as NODE_FAIL; its log: {task_log}"
+    assert f"Task id-0 ended as NODE_FAIL with 2 of its 3 jobs unfinished; its log: {task_log}" in caplog.text
 
 
-def test_a_failed_job_is_told_of_and_the_task_goes_on(tmp_path: Path, work: Work, files: TaskFolder) -> None:
+def test_a_failed_job_is_told_of_and_the_task_goes_on(tmp_path: Path, work: Work) -> None:
     def script() -> Iterator[dict[str, str]]:
-        for num in range(3):
-            files.tell(0, Event("started", num))
-            status = "failed" if num == 1 else "completed"
-            write_run(work.jobs[num].folder, status=status)  # type: ignore[arg-type]
-            files.tell(0, Event(status, num, "ValueError: no" if num == 1 else None))
-        yield {}
+        for job in work.jobs:
+            end(job, "failed" if job.num == 1 else "completed")
+            yield {}
 
-    record = run(ScriptedCluster(script()), work, tmp_path)
+    record = run(ScriptedCluster(script()), work)
     assert [record.ends[num].status for num in range(3)] == ["completed", "failed", "completed"]
-    assert record.ends[1].error == "ValueError: no"
+    assert record.ends[1].error == "RuntimeError: out of memory"
 
 
-def test_a_record_is_waited_for_that_the_file_system_does_not_show_yet(
-    tmp_path: Path, work: Work, files: TaskFolder
-) -> None:
+def test_a_failure_that_is_to_be_tried_again_is_no_end(tmp_path: Path, work: Work) -> None:
     def script() -> Iterator[dict[str, str]]:
-        files.tell(0, Event("completed", 0))
-        files.tell(0, Event("completed", 2))
-        write_run(work.jobs[2].folder)
-        write_run(work.jobs[1].folder)  # its event is lost with the node
+        for job in work.jobs:
+            end(job, "failed")
         yield {}
-        yield {"id-0": "COMPLETED"}
-        write_run(work.jobs[0].folder)
+        end(work.jobs[1])
         yield {}
+        yield {"id-0": COMPLETED}
 
-    record = run(ScriptedCluster(script()), work, tmp_path)
-    assert [end for end in record.heard if end[0] >= 0] == [(0, "completed"), (2, "completed"), (1, "completed")]
+    record = run(ScriptedCluster(script()), replace(work, on_failure="retry"))
+    assert [record.ends[num].status for num in range(3)] == ["failed", "completed", "failed"]
 
 
-def test_a_stopped_sweep_cancels_its_tasks_and_blames_none(tmp_path: Path, work: Work, files: TaskFolder) -> None:
+def test_what_an_earlier_launch_left_is_not_taken_for_an_end(tmp_path: Path, work: Work) -> None:
+    """One job failed then, one was interrupted: neither has ended before it is run again."""
+    end(work.jobs[0], "failed")
+    end(work.jobs[1], "interrupted")
+
     def script() -> Iterator[dict[str, str]]:
-        files.tell(0, Event("started", 0))
-        files.tell(0, Event("interrupted", 0))
         yield {}
+        begin(work.jobs[1])
+        yield {}
+        end(work.jobs[1], "interrupted")  # Slurm puts its task back into the queue
+        yield {}
+        for job in work.jobs:
+            end(job)
+        yield {}
+
+    record = run(ScriptedCluster(script()), work)
+    assert record.heard[0] == (1, "started")
+    assert {end.status for end in record.ends.values()} == {"completed"}
+
+
+def test_a_job_that_a_task_of_a_killed_head_has_finished_meanwhile_is_done(work: Work) -> None:
+    for job in work.jobs:
+        end(job)
+    record = run(ScriptedCluster(iter([{"id-0": COMPLETED}])), work)
+    assert {end.status for end in record.ends.values()} == {"completed"}
+
+
+def test_a_record_is_waited_for_that_the_file_system_does_not_show_yet(tmp_path: Path, work: Work) -> None:
+    """A task that ended well has run its jobs."""
+
+    def script() -> Iterator[dict[str, str]]:
+        end(work.jobs[0])
+        yield {"id-0": COMPLETED}
+        yield {}
+        end(work.jobs[2])
+        while True:
+            yield {}
+
+    record = run(ScriptedCluster(script()), work)
+    assert [end for end in record.heard if end[1] != "started"] == [(0, "completed"), (2, "completed"), (1, "missing")]
+    assert "its Fake task id-0 ended as COMPLETED" in (record.ends[1].error or "")
+
+
+@pytest.mark.parametrize("num_signals", [1, 2])
+def test_a_stopped_sweep_cancels_its_tasks_and_blames_none(tmp_path: Path, work: Work, num_signals: int) -> None:
+    signals = [2]
+
+    def script() -> Iterator[dict[str, str]]:
+        begin(work.jobs[0])
+        if num_signals == 2:
+            signals.append(2)
+        yield {}
+        end(work.jobs[0], "interrupted")
         yield {"id-0": "CANCELLED", "id-1": "CANCELLED"}
 
     cluster = ScriptedCluster(script())
-    record = run(cluster, work, tmp_path, signals=[2], num_tasks=2)
+    record = run(cluster, work, signals, num_tasks=2)
     assert cluster.cancelled == ["id-0", "id-1"]
     assert {num: (end.status, end.error) for num, end in record.ends.items()} == {
         0: ("interrupted", None), 1: ("missing", None), 2: ("missing", None),
     }  # fmt: skip
 
 
-def test_on_failure_stop_blames_no_task_for_what_it_did_not_start(
-    tmp_path: Path, work: Work, files: TaskFolder
-) -> None:
+def test_on_failure_stop_blames_no_task_for_what_it_did_not_start(tmp_path: Path, work: Work) -> None:
     def script() -> Iterator[dict[str, str]]:
-        files.stop()
-        yield {"id-0": "COMPLETED"}
+        end(work.jobs[0], "failed")
+        yield {"id-0": COMPLETED}
 
-    assert [end.error for end in run(ScriptedCluster(script()), work, tmp_path).ends.values()] == [None] * 3
+    record = run(ScriptedCluster(script()), replace(work, on_failure="stop"))
+    assert [record.ends[num].status for num in range(3)] == ["failed", "missing", "missing"]
+    assert [record.ends[num].error for num in (1, 2)] == [None, None]
 
 
-def test_tasks_of_a_killed_head_are_watched_on(tmp_path: Path, work: Work, files: TaskFolder) -> None:
-    files.path.mkdir()
-    known = [Task(files.new_num(), (0, 1), "Fake", "old-0"), Task(files.new_num(), (2,), "Fake", "old-1")]
-    files.write(known)
-    write_run(work.jobs[0].folder)
-    files.tell(0, Event("completed", 0))
-
+def test_there_are_no_more_tasks_than_parts_with_jobs_to_run(tmp_path: Path, work: Work) -> None:
     def script() -> Iterator[dict[str, str]]:
-        assert [task.id for task in files.tasks()] == ["old-0", "id-2"]
-        for num, task in ((1, 0), (2, 2)):
-            write_run(work.jobs[num].folder)
-            files.tell(task, Event("completed", num))
+        end(work.jobs[2])
         yield {}
 
-    cluster = ScriptedCluster(script(), alive=("old-0",))
-    record = run(cluster, work, tmp_path)
-    assert [(task.num, [job.num for job in task.work.jobs]) for task in cluster.sent] == [(2, [2])]
-    assert sorted(record.ends) == [1, 2]
-
-
-def test_other_tasks_than_training_answer_at_their_end(tmp_path: Path, work: Work, files: TaskFolder) -> None:
-    plain = replace(work, settings={})
-    returns = {0: plain.job_return(work.jobs[0], JobStatus.COMPLETED, 100)}
-    returns[1] = plain.job_return(work.jobs[1], JobStatus.FAILED, ValueError("no"))
-
-    def script() -> Iterator[dict[str, str]]:
-        files.tell(0, Event("completed", 0))
-        yield {}
-        yield {"id-0": "COMPLETED"}
-
-    record = run(ScriptedCluster(script(), returns=returns), plain, tmp_path)
-    assert {num: end.status for num, end in record.ends.items()} == {0: "completed", 1: "failed", 2: "missing"}
-    assert record.ends[0].job_return is returns[0]
+    cluster = ScriptedCluster(script())
+    run(cluster, replace(work, to_run=frozenset({2})), num_tasks=5)
+    run(cluster, replace(work, to_run=frozenset()), num_tasks=5)
+    assert cluster.num_submitted == 1
 
 
 @pytest.mark.parametrize(
@@ -250,6 +264,20 @@ def test_settings_have_their_ranges(
     built = launcher(**setting)
     with pytest.raises(CommandError, match=message):
         built.setup(hydra_context=HydraContext(None, None), task_function=main, config=OmegaConf.create())  # type: ignore[arg-type]
+
+
+def test_hydra_finds_jscs_own_launchers() -> None:
+    """It executes modules anew that are imported already, which makes new classes of the same names."""
+    found = {launcher.__name__: launcher for launcher in Plugins.instance().discover(Launcher)}
+    assert {"JscLauncher", "SlurmLauncher", "RayLauncher"} <= set(found)
+    assert issubclass(found["SlurmLauncher"], jsc_launcher.JscLauncher)
+    assert issubclass(found["RayLauncher"], jsc_launcher.JscLauncher)
+
+
+def test_any_option_of_sbatch_may_be_given() -> None:
+    """Without a `+` before it, as docs/sweeps.md has it."""
+    launcher = compose("train", [SLURM, "hydra.launcher.additional_parameters={mail-user: me@lab.org}"]).hydra.launcher
+    assert launcher.additional_parameters == {"mail-user": "me@lab.org"}
 
 
 SLURM, RAY = "hydra/launcher=submitit_slurm", "hydra/launcher=ray"

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from hydra_plugins.jsc_launcher import _tasks
 from jsc.results import read_result
 from jsc.run.training import train
 from tests.conftest import settings_of
@@ -38,28 +37,54 @@ def test_a_sweep_has_the_folders_and_the_table_of_a_local_one(
 ) -> None:
     """Two pairs that begin alike, on two tasks."""
     words = ["-m", *QUICK, "trainer.max_epochs=1,3", "optimizer.lr=0.1,0.01"]
-    assert sweep_command(*words, SLURM, "hydra.launcher.num_tasks=2", "hydra.sweep.dir=slurm") == 0
+    asked = [
+        "num_tasks=2",
+        "cpus_per_task=2",
+        "mem_gb=0.5",
+        "setup=['echo here']",
+        "additional_parameters={comment: mine}",
+    ]
+    on_slurm = [SLURM, *(f"hydra.launcher.{setting}" for setting in asked), "hydra.sweep.dir=slurm"]
+    assert sweep_command(*words, *on_slurm) == 0
     assert "Submitted 4 jobs in 2 tasks" in capfd.readouterr().out
     assert sweep_command(*words, "hydra.launcher.num_workers=1", "hydra.sweep.dir=local") == 0
     local, slurm = without_times(tmp_path / "local"), without_times(tmp_path / "slurm")
     assert [{**row, "checkpoint_best": ""} for row in local] == [{**row, "checkpoint_best": ""} for row in slurm]
     for row in local:
         assert_same_run(tmp_path / "local" / row["folder"], tmp_path / "slurm" / row["folder"])
+    (script,) = (tmp_path / "slurm" / "tasks").glob("*_submission.sh")
+    lines = script.read_text().splitlines()
+    asked = ["array=0-1%2", "cpus-per-task=2", "mem=512MB", "time=60", "comment=mine"]
+    assert {*(f"#SBATCH --{option}" for option in asked), "echo here"} <= set(lines)
     shared = (tmp_path / "slurm").glob("*max_epochs=3*")
     assert ["Epochs 1 to 1 are those of" in (folder / "train.log").read_text() for folder in shared] == [True] * 2
 
 
-def test_a_failed_job_is_named_and_stops_the_sweep_where_that_is_wanted(
+def test_a_failed_job_is_named_and_stops_the_other_tasks_too_where_that_is_wanted(
     sweep_command: SweepCommand, trap: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["+model.options.how=SIGKILL,none,none", "hydra.launcher.on_failure=stop"]
-    assert sweep_command("-m", *trap, *words, SLURM) == 1
-    rows = table(tmp_path / "s")
-    assert [row["status"] for row in rows] == ["failed", "missing", "missing"]
-    assert rows[0]["error"] == "its process was killed by SIGKILL (out of memory?)"
+    """Jobs 0 and 3 are one task, 1 and 2 the other."""
+    words = ["trainer.max_epochs=20", "+model.options.how=SIGKILL,slow,none,other", "hydra.launcher.on_failure=stop"]
+    assert sweep_command("-m", *trap, *words, SLURM, "hydra.launcher.num_tasks=2") == 1
+    rows = {row["job"]: row for row in table(tmp_path / "s")}
+    assert [rows[job]["status"] for job in "023"] == ["failed", "missing", "missing"]
+    assert rows["1"]["status"] in ("completed", "missing")  # its task may begin after that failure
+    assert rows["0"]["error"] == "its process was killed by SIGKILL (out of memory?)"
     output = capfd.readouterr().out
-    assert "1 of 3 jobs failed" in output
+    assert "1 of 4 jobs failed" in output
     assert "ended as" not in output
+
+
+def test_a_search_submits_batch_after_batch(
+    sweep_command: SweepCommand, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("optuna", reason="the extra [optuna] is not installed")
+    search = ["hparams_search=optuna", "hydra.sweeper.num_trials=4", "hydra.sweeper.num_at_once=2", "hydra.sweep.dir=s"]
+    assert sweep_command("-m", *search, *QUICK, SLURM, "hydra.launcher.num_tasks=2") == 0
+    assert capfd.readouterr().out.count("Submitted 2 jobs in 2 tasks") == 2
+    rows = table(tmp_path / "s")
+    assert sorted(row["job"] for row in rows) == list("0123")
+    assert {row["status"] for row in rows} == {"completed"}
 
 
 def test_what_slurm_refuses_leaves_nothing(
@@ -77,7 +102,6 @@ def test_a_sweep_goes_on_whatever_is_stopped_or_killed(
     trap: list[str],
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its head with Ctrl-C, its task with scancel, its head with kill -9."""
     sweep = tmp_path / "s"
@@ -107,14 +131,13 @@ def test_a_sweep_goes_on_whatever_is_stopped_or_killed(
         wait_for_epochs(sweep, 2)
         assert head.stop(signal.SIGKILL) == KILLED
     (task,) = queue(tmp_path)
-    monkeypatch.setattr(_tasks, "PATIENCE_SECONDS", 0.1)
-    assert sweep_command("sweep.resume=s", "hydra/launcher=jsc") == 2
-    assert "tasks of an earlier launch still run its jobs: 2 on" in capfd.readouterr().err
-    assert queue(tmp_path) == [task]
-    assert sweep_command("sweep.resume=s") == 0
-    assert "1 tasks of an earlier launch go on" in capfd.readouterr().out
-    assert len(list((sweep / "tasks").glob("*.jsonl"))) == 3
-    assert {row["status"] for row in table(sweep)} == {"completed"}
+    capfd.readouterr()
+    assert sweep_command("sweep.resume=s") == 0  # beside that task
+    assert "Submitted 2 jobs in 1 tasks" in capfd.readouterr().out
+    rows = table(sweep)
+    assert [row["status"] for row in rows] == ["completed"] * 2
+    logs = [next(sweep.glob(f"{job}_*/train.log")).read_text() for job in (0, 1)]
+    assert [log.count("to validate") for log in logs] == [3, 1]  # starts: neither job was run by both
     (tmp_path / "alone").mkdir()
     (tmp_path / "armed").unlink()
     train(settings_of(*settings, "optimizer.lr=0.1"), folder=tmp_path / "alone", command="")
