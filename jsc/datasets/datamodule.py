@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
@@ -74,39 +73,22 @@ class TrainBatches:
         self._resumed = state
 
 
-class RestOfEpoch:
-    """The jets of an epoch that are still to come, for an engine that takes a chunk of many batches at once.
+class TrainChunks(TrainBatches):
+    """One epoch for an engine that takes a chunk of many batches at once: it is given this, until all of it was taken.
 
-    `x_NF` and `labels_N` (int8) are the whole split. It is no dataclass: Lightning would walk through its fields to
-    convert each tensor.
+    `x_NF` and `y_N` (int8) are the whole split.
     """
 
-    def __init__(self, loader: TrainBatches, rows_N: Tensor) -> None:
-        self._loader = loader
-        self._rows_N: npt.NDArray[np.int64] = rows_N.numpy()
-        self.batch_size = loader.batch_size
-        self.x_NF: npt.NDArray[Any] = loader.x_NF.numpy()
-        self.labels_N: npt.NDArray[np.int8] = loader.y_N.numpy()
+    def _items(self, rows_N: Tensor) -> Iterator["TrainChunks"]:
+        self._rows_N = rows_N
+        while self.position < self._num_batches:
+            yield self
 
-    @property
-    def position(self) -> int:
-        """Batches of this epoch that were taken."""
-        return self._loader.position
-
-    def take(self, num_batches: int) -> npt.NDArray[np.int64]:
+    def take(self, num_batches: int) -> Tensor:
         """The rows of the next so many batches, int64, which count as taken from now on."""
         start = self.position * self.batch_size
-        self._loader.position += num_batches
+        self.position += num_batches
         return self._rows_N[start : self.position * self.batch_size]
-
-
-class TrainChunks(TrainBatches):
-    """One epoch as the RestOfEpoch, again and again until all of it was taken."""
-
-    def _items(self, rows_N: Tensor) -> Iterator[RestOfEpoch]:
-        rest = RestOfEpoch(self, rows_N)
-        while self.position < self._num_batches:
-            yield rest
 
 
 class EvalBatches:
@@ -149,23 +131,16 @@ class JetDataModule(pl.LightningDataModule):
         return torch.from_numpy(x_NF).to(device), labels_N.to(device, torch.int8 if self.in_chunks else torch.int64)
 
     def train_dataloader(self) -> TrainBatches:
-        trainer = self._trainer()
-        return (TrainChunks if self.in_chunks else TrainBatches)(
-            *self.tensors("train"),
-            batch_size=self.batch_size,
-            seed=self.seed,
-            rank=trainer.global_rank,
-            world_size=trainer.world_size,
-        )
+        x_NF, y_N = self.tensors("train")
+        kind = TrainChunks if self.in_chunks else TrainBatches
+        return kind(x_NF, y_N, batch_size=self.batch_size, seed=self.seed, **self._share())
 
     def val_dataloader(self) -> EvalBatches:
-        trainer = self._trainer()
-        return EvalBatches(
-            *self.tensors("val"),
-            batch_size=EVAL_BATCH_SIZE,
-            rank=trainer.global_rank,
-            world_size=trainer.world_size,
-        )
+        x_NF, y_N = self.tensors("val")
+        return EvalBatches(x_NF, y_N, batch_size=EVAL_BATCH_SIZE, **self._share())
+
+    def _share(self) -> dict[str, int]:
+        return {"rank": self._trainer().global_rank, "world_size": self._trainer().world_size}
 
     def _trainer(self) -> pl.Trainer:
         assert self.trainer is not None, "batches are made for a trainer"

@@ -121,9 +121,8 @@ class FusedScorer:
             raise IndexError(f"a row number is not between 0 and {len(jets.labels) - 1}")
         if status == kernel.STATUS_BAD_LABEL:
             raise self._bad_label()
-        if status != kernel.STATUS_DONE:
-            what = "layer" if status == kernel.STATUS_UNKNOWN_LAYER else "optimizer"
-            raise NotImplementedError(f"the kernel has no code for this kind of {what}")
+        if status == kernel.STATUS_UNKNOWN_OPTIMIZER:
+            raise NotImplementedError(f"the kernel has no code for optimizers of kind {update.kind}")
 
     def _parameter_memory(self) -> Floats:
         return aligned_zeros((_round_up(self._scoring.num_parameters, self._lanes),), self.dtype)

@@ -7,7 +7,6 @@ element is dropped if the outcome is below rate * 2^32.
 """
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -34,29 +33,18 @@ def dropout_key(seed: int, step: int, layer: int) -> int:
     return mix_64((mix_64((mix_64(seed & _MASK_64) + step) & _MASK_64) + layer) & _MASK_64)
 
 
-def dropout_factors(
-    shape: Sequence[int],
-    *,
-    seed: int,
-    step: int,
-    layer: int,
-    rate: float,
-    first_row: int = 0,
-    dtype: torch.dtype = torch.float64,
-    device: torch.device | str = "cpu",
-) -> Tensor:
-    """Dropout's factors for inputs of a shape [B, ...]: 0 with probability `rate`, else 1 / (1 - rate).
+def dropout_factors(x: Tensor, *, seed: int, step: int, layer: int, rate: float, first_row: int = 0) -> Tensor:
+    """Dropout's factors for an input [B, ...], in its dtype and on its device: 0 at `rate`, else 1 / (1 - rate).
 
-    They are drawn on `device`. `first_row` counts the rows of the same step that are not among these B.
+    `first_row` counts the rows of the same step that are not among these B.
     """
     key = dropout_key(seed, step, layer)
-    num_elements = math.prod(shape)
-    before = first_row * math.prod(shape[1:])
-    elements = torch.arange(before, before + num_elements, dtype=torch.int64, device=device)
+    before = first_row * math.prod(x.shape[1:])
+    elements = torch.arange(before, before + x.numel(), dtype=torch.int64, device=x.device)
     bits = mix(mix((elements + (key & _MASK_32)) & _MASK_32) ^ (key >> 32))
     threshold = min(round(rate * 2**32), _MASK_32)
     factor = 1.0 / (1.0 - rate) if rate < 1.0 else 0.0
-    return (bits >= threshold).to(dtype).mul_(factor).view(tuple(shape))
+    return (bits >= threshold).to(x.dtype).mul_(factor).view(x.shape)
 
 
 class CounterDropout(nn.Module):
@@ -77,14 +65,7 @@ class CounterDropout(nn.Module):
         if not self.training or self.p == 0.0:
             return x
         return x * dropout_factors(
-            x.shape,
-            seed=self.seed,
-            step=self.step,
-            layer=self.layer,
-            rate=self.p,
-            first_row=self.first_row,
-            dtype=x.dtype,
-            device=x.device,
+            x, seed=self.seed, step=self.step, layer=self.layer, rate=self.p, first_row=self.first_row
         )
 
     def extra_repr(self) -> str:

@@ -37,9 +37,7 @@ _SOURCES = (
     "vectors.py",
 )  # fmt: skip
 
-STATUS_DONE, STATUS_BAD_ROW, STATUS_BAD_LABEL, STATUS_UNKNOWN_LAYER, STATUS_UNKNOWN_OPTIMIZER = range(5)
-
-NUM_KINDS = len(Kind)
+STATUS_DONE, STATUS_BAD_ROW, STATUS_BAD_LABEL, STATUS_UNKNOWN_OPTIMIZER = range(4)
 
 # Numba optimises a function again within each of its callers, and theirs: these would double the compile time.
 inlined = njit(inline="always", **BARE)
@@ -223,9 +221,6 @@ def _make_run(version: str) -> Callable[..., Any]:
         """
         if version == "":  # what a closure holds is part of the key under which Numba caches the function
             return -1
-        for op in network.ops:
-            if not 0 <= op.kind < NUM_KINDS:
-                return STATUS_UNKNOWN_LAYER
         if training:
             return _train(jets, steps, network, state, memory, loss, update, outcome)
         return _evaluate(jets, steps, network, state, memory, loss, outcome)

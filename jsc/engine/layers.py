@@ -184,10 +184,6 @@ class LeakyReLU(Layer):
 
     kind = Kind.LEAKY_RELU
 
-    @staticmethod
-    def of(name: str, module: nn.ReLU | nn.LeakyReLU, model: nn.Module) -> "LeakyReLU":
-        return LeakyReLU(float(getattr(module, "negative_slope", 0.0)))
-
     def constants(self) -> dict[str, float]:
         return {"negative_slope": self.negative_slope}
 
@@ -195,7 +191,6 @@ class LeakyReLU(Layer):
         return np.where(x_NI > 0.0, x_NI, x_NI * self.negative_slope)
 
 
-@dataclass(frozen=True)
 class Tanh(Layer):
     """y = tanh x."""
 
@@ -205,7 +200,6 @@ class Tanh(Layer):
         return np.tanh(x_NI)
 
 
-@dataclass(frozen=True)
 class Sigmoid(Layer):
     """y = 1 / (1 + e^-x)."""
 
@@ -215,21 +209,15 @@ class Sigmoid(Layer):
         return np.exp(-np.logaddexp(0.0, -x_NI))  # overflows nowhere
 
 
-@dataclass(frozen=True)
 class GELU(Layer):
     """y = x P(z < x) for a standard normal z."""
 
     kind = Kind.GELU
 
-    @staticmethod
-    def of(name: str, module: nn.GELU, model: nn.Module) -> "GELU | GELUTanh":
-        return GELUTanh() if module.approximate == "tanh" else GELU()
-
     def forward(self, x_NI: Floats, state: Mapping[str, Floats]) -> Floats:
         return x_NI * 0.5 * (1.0 + _erf(x_NI * math.sqrt(0.5)).astype(x_NI.dtype))
 
 
-@dataclass(frozen=True)
 class GELUTanh(Layer):
     """GELU, with tanh for the error function: `nn.GELU(approximate="tanh")`."""
 

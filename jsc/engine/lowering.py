@@ -12,7 +12,7 @@ from torch.nn.utils import parametrize
 
 from jsc.engine import torch_internals
 from jsc.engine.dropout import CounterDropout
-from jsc.engine.layers import GELU, BatchNorm, CannotLower, Dropout, Layer, LeakyReLU, Linear, Sigmoid, Tanh
+from jsc.engine.layers import GELU, BatchNorm, CannotLower, Dropout, GELUTanh, Layer, LeakyReLU, Linear, Sigmoid, Tanh
 from jsc.engine.plan import MAX_CLASSES, Plan
 
 
@@ -30,11 +30,11 @@ _RULES: dict[type[nn.Module], Callable[[str, Any, nn.Module], Layer | None]] = {
     nn.BatchNorm1d: BatchNorm.of,
     nn.Dropout: Dropout.of,
     CounterDropout: Dropout.of,
-    nn.ReLU: LeakyReLU.of,
-    nn.LeakyReLU: LeakyReLU.of,
+    nn.ReLU: lambda name, module, model: LeakyReLU(0.0),
+    nn.LeakyReLU: lambda name, module, model: LeakyReLU(float(module.negative_slope)),
     nn.Tanh: lambda name, module, model: Tanh(),
     nn.Sigmoid: lambda name, module, model: Sigmoid(),
-    nn.GELU: GELU.of,
+    nn.GELU: lambda name, module, model: GELUTanh() if module.approximate == "tanh" else GELU(),
     nn.Identity: lambda name, module, model: None,
     nn.Flatten: _lower_flatten,
 }
@@ -142,7 +142,8 @@ class _Tracer(fx.Tracer):
 
 
 @contextmanager
-def _modes_kept(model: nn.Module) -> Iterator[None]:
+def modes_kept(model: nn.Module) -> Iterator[None]:
+    """Put the modules of a model back into training or evaluation mode, each as it was."""
     modes = [(module, module.training) for module in model.modules()]
     try:
         yield
@@ -154,7 +155,7 @@ def _modes_kept(model: nn.Module) -> Iterator[None]:
 def _chain(model: nn.Module) -> list[fx.Node]:
     """The nodes between the input and the output, each of which must feed the next and nothing else."""
     graphs = []
-    with _TRACING, _modes_kept(model):
+    with _TRACING, modes_kept(model):
         for training in (True, False):
             model.train(training)
             try:
@@ -204,7 +205,7 @@ def _lower_node(node: fx.Node, model: nn.Module) -> Layer | None:
             raise CannotLower(f"{what} is not one that the fused engine knows")
         try:
             module = make(*node.args[1:], **node.kwargs)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise CannotLower(f"{what} has options that the fused engine does not know: {list(options)}") from error
     rule = _RULES.get(type(module))
     if rule is None:

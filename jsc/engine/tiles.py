@@ -43,12 +43,10 @@ def make_product_tile(num_rows: int, num_vectors: int) -> Any:
             y_first = vectors.element_pointer(context, builder, work, work_v, y_v)
             sums = []
             for r in range(num_rows):
-                start = cgutils.alloca_once_value(builder, ir.Constant(vectors.float_type(dtype), 0.0))
-                with builder.if_then(has_bias_v):
-                    at = builder.add(bias_v, word(r))
-                    b = builder.load(vectors.element_pointer(context, builder, theta, theta_v, at))
-                    builder.store(b, start)
-                start_vector = vectors.broadcast(builder, builder.load(start), lanes)
+                at = builder.add(bias_v, word(r))  # some element, where there is no bias
+                b = builder.load(vectors.element_pointer(context, builder, theta, theta_v, at))
+                start = builder.select(has_bias_v, b, ir.Constant(b.type, 0.0))
+                start_vector = vectors.broadcast(builder, start, lanes)
                 sums.append([cgutils.alloca_once_value(builder, start_vector) for _ in range(num_vectors)])
             with cgutils.for_range(builder, depth_v) as loop:
                 k_row = builder.gep(x_first, [builder.mul(loop.index, stride_v)])

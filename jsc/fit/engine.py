@@ -19,7 +19,7 @@ from pytorch_lightning import callbacks as lightning
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from jsc.datasets.datamodule import EVAL_BATCH_SIZE, RestOfEpoch
+from jsc.datasets.datamodule import EVAL_BATCH_SIZE, TrainChunks
 from jsc.engine import CrossEntropy, FusedScorer, FusedTrainer, Plan, count_dropout, set_dropout_step, warm_up
 from jsc.fit.lightning_internals import adopt_step_count, count_chunk
 from jsc.fit.lightning_noise import quieten_lightning
@@ -174,13 +174,13 @@ class FusedEngine(Engine):
     def train(self, trainer: pl.Trainer, batch: Any, batch_idx: int) -> tuple[Steps | None, Tensor | None]:
         """As many steps as there are to the next thing that Lightning does, but no longer than it should wait."""
         assert self._trainer is not None
-        assert isinstance(batch, RestOfEpoch)
+        assert isinstance(batch, TrainChunks)
         num_steps = self._num_steps(trainer, batch.position)
         started = time.perf_counter()
         rates_S = self._learning_rates(trainer, num_steps)
-        rows_N = batch.take(num_steps)
+        rows_N = batch.take(num_steps).numpy()
         losses_S, num_correct_S = self._trainer.train(
-            batch.x_NF, batch.labels_N, rows_N,
+            batch.x_NF.numpy(), batch.y_N.numpy(), rows_N,
             batch_size=batch.batch_size, learning_rates_S=rates_S, first_step=trainer.global_step,
         )  # fmt: skip
         count_chunk(trainer, num_steps)

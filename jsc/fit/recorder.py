@@ -49,23 +49,23 @@ class EpochRecorder(Checkpoint):
         assert isinstance(pl_module, JetClassifier)
         now = time.perf_counter()
         training_seconds = now - self._epoch_started - self._validation_seconds
-        jets_per_second = (pl_module.num_jets_trained - self._jets_before) * trainer.world_size / training_seconds
-        step = trainer.global_step
+        num_jets = (pl_module.num_jets_trained - self._jets_before) * trainer.world_size
+        speed = {"jets_per_second": num_jets / training_seconds}
         for logger in trainer.loggers:
-            logger.log_metrics({"jets_per_second": jets_per_second}, step=step - 1)
+            logger.log_metrics(speed, step=trainer.global_step - 1)
         latest = pl_module.latest
-        row = EpochMetrics(
-            epoch=trainer.current_epoch,
-            step=step,
-            lr=pl_module.learning_rate,
-            train_loss=latest["train_loss"],
-            train_acc=latest["train_acc"],
-            val_loss=latest.pop("val_loss", None),
-            val_acc=latest.pop("val_acc", None),
-            jets_per_second=jets_per_second,
-            seconds=self._seconds_before + now - self._fit_started,
-        )
         if trainer.is_global_zero:
+            row = EpochMetrics(
+                epoch=trainer.current_epoch,
+                step=trainer.global_step,
+                lr=pl_module.learning_rate,
+                train_loss=latest["train_loss"],
+                train_acc=latest["train_acc"],
+                val_loss=latest.get("val_loss"),
+                val_acc=latest.get("val_acc"),
+                **speed,
+                seconds=self._seconds_before + now - self._fit_started,
+            )
             append_metrics(self.folder, row)
-        if not math.isfinite(latest["train_loss"]):
-            trainer.should_stop = True
+        trainer.should_stop = trainer.should_stop or not math.isfinite(latest["train_loss"])
+        latest.clear()  # the next epoch may not be validated

@@ -15,9 +15,9 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from jsc.datasets.datamodule import Batch, RestOfEpoch
+from jsc.datasets.datamodule import Batch, TrainChunks
 from jsc.fit.engine import Engine, Steps
-from jsc.fit.generators import GeneratorStates, restore_generators, states_of_all
+from jsc.fit.generators import GeneratorStates, generator_states, restore_generators
 from jsc.fit.schedule import Schedule
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
@@ -69,7 +69,7 @@ class JetClassifier(pl.LightningModule):
         self.latest: dict[str, float] = {}  # the last train_loss, val_acc, ... in full precision
         self.learning_rate = 0.0  # of the last optimizer step
         self.num_jets_trained = 0  # by this process
-        self._stored_generators: list[GeneratorStates] = []  # of the checkpoint that the fit goes on from, by rank
+        self._stored_generators: GeneratorStates = {}  # of the checkpoint that the fit goes on from
 
     def forward(self, x_BF: Tensor) -> Tensor:
         """Logits [B, C]."""
@@ -78,10 +78,9 @@ class JetClassifier(pl.LightningModule):
 
     def on_train_start(self) -> None:
         self.engine.start_fit(self.trainer)
-        if self.trainer.global_rank < len(self._stored_generators):
-            restore_generators(self._stored_generators[self.trainer.global_rank], self.trainer.strategy.root_device)
+        restore_generators(self._stored_generators, self.trainer.strategy.root_device)
 
-    def training_step(self, batch: Batch | RestOfEpoch, batch_idx: int) -> Tensor | None:
+    def training_step(self, batch: Batch | TrainChunks, batch_idx: int) -> Tensor | None:
         first_step = self.trainer.global_step
         steps, loss = self.engine.train(self.trainer, batch, batch_idx)
         if steps is not None:
@@ -159,8 +158,8 @@ class JetClassifier(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Sums over the epoch so far, and the generators' states: a run resumed here ends as if it had not stopped."""
         checkpoint["train_scores"] = self.train_scores.sums_3.tolist()
-        checkpoint["generators"] = states_of_all(self.trainer.strategy.root_device)
+        checkpoint["generators"] = generator_states(self.trainer.strategy.root_device)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.train_scores = SplitScores(checkpoint.get("train_scores", (0.0, 0.0, 0.0)))
-        self._stored_generators = checkpoint.get("generators", [])
+        self._stored_generators = checkpoint.get("generators", {})

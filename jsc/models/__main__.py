@@ -32,15 +32,8 @@ def networks(settings: ModelsSettings) -> str:
     for name in model_names():
         model = build_model(name, num_features=settings.num_features, num_classes=settings.num_classes)
         source = find_model(name).constructor.__module__
-        rows.append(
-            (
-                name,
-                num_parameters(model),
-                num_macs(model, num_features=settings.num_features),
-                "yes" if is_traceable(model) else "no",
-                source,
-            )
-        )
+        macs = num_macs(model, num_features=settings.num_features)
+        rows.append((name, num_parameters(model), macs, "yes" if is_traceable(model) else "no", source))
     columns = ("model.name", "parameters", "multiply-accumulates a jet", "fx-traceable", "source")
     return table(f"Networks for {settings.num_features} features and {settings.num_classes} classes", columns, rows)
 

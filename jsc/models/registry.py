@@ -16,6 +16,8 @@ from torch import fx, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from jsc.engine.lowering import modes_kept
+
 ModelConstructor = Callable[..., nn.Module]
 
 ENTRY_POINT_GROUP = "jsc.models"
@@ -148,15 +150,15 @@ def num_macs(model: nn.Module, *, num_features: int) -> int:
     folds into a Linear) included, does not. A network that cannot score one jet of zeros raises its own error.
     """
     like = next(model.parameters(), torch.zeros(0))
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        # With gradients, and attention as plain products: shortcuts without them are counted as nothing.
-        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            model(torch.zeros(1, num_features, dtype=like.dtype, device=like.device))
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    x_1F = torch.zeros(1, num_features, dtype=like.dtype, device=like.device)
+    # With gradients, and attention as plain products: shortcuts without them are counted as nothing.
+    with (
+        modes_kept(model),
+        torch.enable_grad(),
+        sdpa_kernel(SDPBackend.MATH),
+        FlopCounterMode(display=False) as counter,
+    ):
+        model.eval()(x_1F)
     return int(counter.get_total_flops()) // 2
 
 

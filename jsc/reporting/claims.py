@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from jsc.reporting.questions import Question
-from jsc.reporting.sample import Sample, overlap
+from jsc.reporting.sample import Sample
 from jsc.reporting.wording import SCORE_NAMES, class_symbol, join, label, percent, score, seconds, span
 
 
@@ -62,7 +62,7 @@ def _differences(question: Question, scores: Mapping[int, Sample], confidence: f
         f"The highest mean {SCORE_NAMES[score_of(question)]} is that of {question.names[best]}: {score(mean)} "
         f"({percent(confidence)} interval {score(low)} to {score(high)}, n = {n})."
     ]
-    lower = [i for i in intervals if not overlap(intervals[i], intervals[best])]
+    lower = [i for i in intervals if intervals[i][1] < low]
     if lower:
         equally_many = {scores[i].n for i in lower} == {n}
         notes = [

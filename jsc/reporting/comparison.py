@@ -157,6 +157,7 @@ def _accuracy(a: ScoredCheckpoint, b: ScoredCheckpoint) -> Section:
     verdict = f"{a.name} and {b.name} are not distinguishable on these jets"
     if overall.is_significant:
         verdict = f"{better.name} names more jets rightly than {worse.name}"
+    p_value = f"= {_p(test.p_value)}".replace("= <", "<")
     data = f"{a.test.dataset} (variant {a.test.dataset_variant}, {a.test.num_test:,} test jets)"
     columns: dict[str, Callable[[ScoredCheckpoint], object]] = {
         "network": lambda c: c.name,
@@ -166,7 +167,7 @@ def _accuracy(a: ScoredCheckpoint, b: ScoredCheckpoint) -> Section:
     blocks = (
         Paragraph(f"A: {a.name}, `{a.path}`. B: {b.name}, `{b.path}`. Data: {data}."),
         Paragraph(
-            f"{verdict} (McNemar's exact test, two-sided p = {_p(test.p_value)}, significance level {SIGNIFICANCE:g}). "
+            f"{verdict} (McNemar's exact test, two-sided p {p_value}, significance level {SIGNIFICANCE:g}). "
             f"A has {score(a.test.test_acc)} of them right, B {score(b.test.test_acc)}: a difference (B - A) of "
             f"{test.difference:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}. {test.only_a:,} jets are named rightly "
             f"by A alone and {test.only_b:,} by B alone."
@@ -241,7 +242,7 @@ def _cost(a: ScoredCheckpoint, b: ScoredCheckpoint) -> Section:
         f"B: {b.name}": lambda what: f"{costs[what][1]:,}",
         "B / A": lambda what: f"{costs[what][1] / costs[what][0]:.2f}" if costs[what][0] else None,
     }
-    caption = "What each network costs. Multiply-accumulates are those of the linear layers."
+    caption = "What each network costs. Multiply-accumulates are those of matrix products, convolutions and attention."
     return Section("Cost", (Table.of(caption, costs, columns),))
 
 

@@ -51,8 +51,3 @@ class Sample:
         low, high = scipy.stats.t.interval(confidence, self.n - 1)
         error = self.deviation / math.sqrt(self.n)
         return self.mean + float(low) * error, self.mean + float(high) * error
-
-
-def overlap(one: tuple[float, float], other: tuple[float, float]) -> bool:
-    """Whether two intervals share a point."""
-    return one[0] <= other[1] and other[0] <= one[1]

@@ -87,17 +87,7 @@ def prepare(settings: TrainSettings, folder: Path) -> Prepared:
         engine,
         make_optimizer=partial(build_optimizer, settings.optimizer),
         schedule=schedule,
-        hyper_parameters={
-            "settings": settings.model_dump(by_alias=True),
-            "num_features": jets.num_features,
-            "num_classes": jets.num_classes,
-            "feature_names": list(jets.feature_names),
-            "class_names": list(jets.class_names),
-            "feature_mean": jets.mean_F.tolist(),
-            "feature_std": jets.std_F.tolist(),
-            "dataset_variant": jets.variant,
-            "dataset_sha256": jets.sha256,
-        },
+        hyper_parameters={"settings": settings.model_dump(by_alias=True), **described(jets)},
     )
     with _lightnings_words():
         trainer = build_trainer(settings, engine, folder, callbacks)
@@ -132,14 +122,24 @@ def jets_of(settings: DatasetSettings) -> PreparedJets:
 _jets: dict[str, PreparedJets] = {}
 
 
-def build_network(settings: ModelSettings, jets: PreparedJets) -> nn.Module:
-    """A registered network with the data set's sizes, its weights drawn from torch's global generator.
+def described(jets: PreparedJets) -> dict[str, Any]:
+    """What a checkpoint says of the jets that it was trained on, in plain values."""
+    return {
+        "num_features": jets.num_features,
+        "num_classes": jets.num_classes,
+        "feature_names": list(jets.feature_names),
+        "class_names": list(jets.class_names),
+        "feature_mean": jets.mean_F.tolist(),
+        "feature_std": jets.std_F.tolist(),
+        "dataset_variant": jets.variant,
+        "dataset_sha256": jets.sha256,
+    }
 
-    Raises ValueError if its options are wrong.
-    """
-    return build_model(
-        settings.name, num_features=jets.num_features, num_classes=jets.num_classes, options=settings.options
-    )
+
+def build_network(settings: ModelSettings, jets: PreparedJets) -> nn.Module:
+    """A registered network of the jets' sizes, drawn from torch's generator. Raises ValueError on wrong options."""
+    sizes = {"num_features": jets.num_features, "num_classes": jets.num_classes}
+    return build_model(settings.name, options=settings.options, **sizes)
 
 
 def build_optimizer(settings: OptimizerSettings, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
@@ -192,23 +192,21 @@ def check_fused(settings: TrainSettings, callbacks: Sequence[Callback], changed:
     """Raises CannotLower with what a run has that the fused engine does not do, whatever its network."""
     trainer = settings.trainer
     needs_torch = {
-        f"trainer.accelerator={trainer.accelerator}": trainer.accelerator == "gpu",
-        f"trainer.devices={trainer.devices}": trainer.devices > 1,
-        f"trainer.precision={trainer.precision}": trainer.precision not in ("32-true", "64-true"),
-        f"trainer.gradient_clip_val={trainer.gradient_clip_val}": trainer.gradient_clip_val is not None,
-        f"trainer.accumulate_grad_batches={trainer.accumulate_grad_batches}": trainer.accumulate_grad_batches > 1,
-        "trainer.detect_anomaly=true": trainer.detect_anomaly,
+        "accelerator": trainer.accelerator == "gpu",
+        "devices": trainer.devices > 1,
+        "precision": trainer.precision not in ("32-true", "64-true"),
+        "gradient_clip_val": trainer.gradient_clip_val is not None,
+        "accumulate_grad_batches": trainer.accumulate_grad_batches > 1,
+        "detect_anomaly": trainer.detect_anomaly,
     }
-    for setting, is_needed in needs_torch.items():
-        if is_needed:
-            raise CannotLower(f"{setting} is the torch engine's")
+    reasons = [
+        f"trainer.{key}={getattr(trainer, key)} is the torch engine's" for key, needs in needs_torch.items() if needs
+    ]
     if changed:
-        raise CannotLower(
-            f"scheduler {settings.scheduler.name} changes {' and '.join(changed)} besides the learning rate"
-        )
-    why = why_each_batch(callbacks)
-    if why is not None:
-        raise CannotLower(why)
+        reasons.append(f"scheduler {settings.scheduler.name} changes {' and '.join(changed)} besides the learning rate")
+    reasons += filter(None, [why_each_batch(callbacks)])
+    if reasons:
+        raise CannotLower(reasons[0])
 
 
 def build_trainer(settings: TrainSettings, engine: Engine, folder: Path, callbacks: Sequence[Callback]) -> pl.Trainer:
@@ -246,9 +244,8 @@ def check_class_weights(weights: Sequence[float] | None, jets: PreparedJets) -> 
     """Raises CommandError unless there is one for each class."""
     if weights is not None and len(weights) != jets.num_classes:
         classes = ", ".join(jets.class_names)
-        raise CommandError(
-            f"loss.class_weights={list(weights)}: give {jets.num_classes} weights, one for each of {classes}"
-        )
+        told = f"loss.class_weights={list(weights)}"
+        raise CommandError(f"{told}: give {jets.num_classes} weights, one for each of {classes}")
 
 
 LOGGED = ("train_loss", "train_acc", "val_loss_epoch", "val_acc_epoch")  # what JetClassifier shows to callbacks

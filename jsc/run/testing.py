@@ -15,15 +15,7 @@ from jsc.datasets import PreparedJets, restandardised
 from jsc.errors import CheckpointError
 from jsc.fit.engine import Engine
 from jsc.models import num_macs, num_parameters
-from jsc.results import (
-    PREDICTIONS_FILE,
-    TEST_FILE,
-    ClassScores,
-    TestResult,
-    beside,
-    write_predictions,
-    write_record,
-)
+from jsc.results import PREDICTIONS_FILE, TEST_FILE, ClassScores, TestResult, beside, write_predictions, write_record
 from jsc.run.area_under_roc import area_under_roc
 
 

@@ -73,8 +73,8 @@ def test_chunks_are_the_batches_of_the_epoch() -> None:
     x_NF = torch.arange(10, dtype=torch.float32).unsqueeze(1)
     loader = TrainChunks(x_NF, torch.arange(10, dtype=torch.int8), batch_size=4, seed=0)
     seen: list[int] = []
-    for rest in loader:
-        seen += rest.take(min(2, 3 - rest.position)).tolist()
+    for given in loader:
+        seen += given.take(min(2, 3 - given.position)).tolist()
     assert seen == rows_seen(batches(10))
 
 

@@ -25,6 +25,7 @@ from jsc.fit.checkpoint import read_checkpoint
 from jsc.models import ModelInfo, build_model, register, registry
 from jsc.results import RunResult, read_metrics
 from jsc.run.assembly import build_schedule, jets_of, prepare
+from jsc.run.training import train_prepared
 from tests.conftest import QUICK, settings_of
 
 QuickRun = Callable[..., RunResult]
@@ -250,29 +251,50 @@ def noisy(*, num_features: int, num_classes: int) -> nn.Module:
 
 class Interrupts(Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *rest: Any) -> None:
-        if trainer.global_step == 40:
+        if (trainer.current_epoch, rest[-1]) == (1, 9):
             signal.raise_signal(signal.SIGINT)
 
 
 class TestTorch(EngineContract):
     name = "torch"
 
-    @pytest.mark.parametrize("end", ["trainer.max_epochs=1", f"+callbacks.stop._target_={__name__}.Interrupts"])
-    def test_a_network_that_draws_its_own_numbers_goes_on_drawing(
-        self, run: QuickRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
-    ) -> None:
-        """After an epoch, and within one."""
+    @pytest.fixture
+    def noise(self, monkeypatch: pytest.MonkeyPatch) -> str:
         monkeypatch.setattr(registry, "_MODELS", dict(registry._MODELS))
         info = {"model_source": "test", "task_type": "physical", "physical_data_point_classification": True}
         register(ModelInfo(name="noisy", is_fx_traceable=False, **info))(noisy)  # type: ignore[arg-type]
-        run("model.name=noisy", folder=tmp_path / "whole")
+        return "model.name=noisy"
+
+    @pytest.mark.parametrize(
+        ("words", "end"),
+        [
+            ("", "trainer.max_epochs=1"),
+            ("", f"+callbacks.stop._target_={__name__}.Interrupts"),
+            ("trainer.accumulate_grad_batches=4", f"+callbacks.stop._target_={__name__}.Interrupts"),
+        ],
+    )
+    def test_a_network_that_draws_its_own_numbers_goes_on_drawing(
+        self, run: QuickRun, tmp_path: Path, noise: str, words: str, end: str
+    ) -> None:
+        """After an epoch, within one, and with gradients that wait for further batches."""
+        run(noise, *words.split(), folder=tmp_path / "whole")
         parts = tmp_path / "parts"
         with pytest.raises(KeyboardInterrupt) if "stop" in end else nullcontext():
-            run("model.name=noisy", end, folder=parts)
-        assert read_checkpoint(parts / "checkpoints" / "last.ckpt").weights
+            run(noise, *words.split(), end, folder=parts)
+        assert len(read_metrics(parts)) == 1
         random.seed(1), np.random.seed(1), torch.manual_seed(1)  # noqa: NPY002
-        run("model.name=noisy", folder=parts, resume_from=parts / "checkpoints" / "last.ckpt")
+        run(noise, *words.split(), folder=parts, resume_from=parts / "checkpoints" / "last.ckpt")
         assert same(stored(parts), stored(tmp_path / "whole"))
+
+    def test_a_run_prepared_before_another_trains_as_if_alone(self, run: QuickRun, tmp_path: Path, noise: str) -> None:
+        alone = run(noise, folder=tmp_path / "alone")
+        prepared = prepare(settings_of(*QUICK, "engine=torch", noise), tmp_path / "prepared")
+        prepare(settings_of("seed=5"), tmp_path / "other")
+        assert not (tmp_path / "prepared").exists()
+        (tmp_path / "prepared").mkdir()
+        result = train_prepared(prepared, command="")
+        assert (result.test_loss, result.val_loss) == (alone.test_loss, alone.val_loss)
+        assert same(stored(tmp_path / "prepared"), stored(tmp_path / "alone"))
 
 
 class TestFused(EngineContract):

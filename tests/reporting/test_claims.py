@@ -41,6 +41,11 @@ def test_a_difference_is_claimed_only_where_intervals_do_not_overlap(ask) -> Non
     ]
 
 
+def test_intervals_that_touch_overlap(ask) -> None:
+    told = claims.comparison(ask(*scored(0.1, 0.5, 0.5), *scored(0.01, 0.5, 0.5)), 0.95)
+    assert told[-1] == "Not distinguishable from it with n = 2: learning rate 0.1."
+
+
 def test_two_seeds_are_too_few_for_the_same_difference(ask) -> None:
     told = claims.comparison(ask(*scored(0.1, 0.69, 0.70), *scored(0.01, 0.71, 0.72)), 0.95)
     assert told[-1] == "Not distinguishable from it with n = 2: learning rate 0.1."

@@ -14,6 +14,7 @@ from jsc.errors import ComparisonError
 from jsc.reporting import comparison_csv, make_comparison, read_checkpoint
 from jsc.reporting.comparison import class_differences, overall_difference
 from jsc.reporting.document import Paragraph, Table
+from jsc.reporting.markdown import to_markdown
 
 RunWriter = Callable[..., Path]
 
@@ -46,6 +47,13 @@ def test_the_report_gives_test_classes_and_cost(pair: tuple[Path, Path]) -> None
     (cost,) = (block for block in document.sections[2].blocks if isinstance(block, Table))
     assert [row[1:3] for row in cost.rows] == [("127", "4,389"), ("105", "4,256"), ("508", "17,556")]
     assert [figure.name for figure in document.figures] == ["recall", "confusion_a", "confusion_b"]
+
+
+def test_a_very_small_p_is_a_bound(pair: tuple[Path, Path]) -> None:
+    a, b = map(read_checkpoint, pair)
+    one = dataclasses.replace(a, predicted_N=a.labels_N)
+    other = dataclasses.replace(b, labels_N=a.labels_N, predicted_N=(a.labels_N + 1) % 5)
+    assert "two-sided p < 1e-12, significance" in to_markdown(make_comparison(one, other)).replace("\\", "")
 
 
 def test_a_network_is_not_distinguishable_from_itself(pair: tuple[Path, Path]) -> None:

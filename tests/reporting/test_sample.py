@@ -3,7 +3,7 @@ import math
 import pytest
 
 from jsc.reporting.mcnemar import McNemar, holm
-from jsc.reporting.sample import Sample, overlap
+from jsc.reporting.sample import Sample
 
 VALUES = [0.7166, 0.7201, 0.7099]
 
@@ -32,14 +32,6 @@ def test_one_seed_has_no_deviation_and_no_interval() -> None:
 
 def test_equal_values_have_an_interval_of_no_width() -> None:
     assert Sample.of([0.7, 0.7]).interval(0.95) == (0.7, 0.7)
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "expected"),
-    [((0, 1), (2, 3), False), ((2, 3), (0, 1), False), ((0, 2), (1, 3), True), ((0, 1), (1, 2), True)],
-)
-def test_overlap(one: tuple[float, float], other: tuple[float, float], expected: bool) -> None:
-    assert overlap(one, other) is expected
 
 
 @pytest.mark.parametrize(("only_a", "only_b"), [(5, 15), (0, 6), (40, 38), (1200, 1000)])

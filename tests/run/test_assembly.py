@@ -1,5 +1,6 @@
 """What `rehearse` finds before a run has a folder."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from jsc.errors import CommandError
 from jsc.models import build_model
+from jsc.run import assembly
 from jsc.run.assembly import prepare, rehearse
 from tests.conftest import settings_of
 
@@ -54,20 +56,69 @@ def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("words", "rates"),
     [
-        *(f"scheduler={name}" for name in ("none", "cosine", "step", "onecycle", "plateau")),
-        "scheduler=cosine trainer.max_epochs=150",
-        "scheduler=onecycle scheduler.cycle_momentum=true",
-        "trainer=ddp trainer.devices=3",
-        "callbacks=early_stopping callbacks.early_stopping.monitor=val_acc_epoch",
-        "callbacks=early_stopping callbacks.early_stopping.monitor=lr-Adam",
-        "callbacks=early_stopping callbacks.early_stopping.monitor=val_auc_epoch "
-        "+callbacks.auc._target_=tests.run.test_training.ValidationHooks",
+        ("scheduler=none", [1e-3, 1e-3, 1e-3]),
+        ("scheduler=step scheduler.step_size=2", [1e-3, 1e-3, 5e-4]),
+        ("scheduler=cosine trainer.max_epochs=150", [1e-3, 0.5e-3 * (1 + math.cos(math.pi / 150))]),
+        ("scheduler=plateau", [1e-3, 1e-3, 1e-3]),
+        ("scheduler=onecycle scheduler.cycle_momentum=true", [4e-5]),
     ],
 )
-def test_what_a_run_can_use_is_let_through(words: str) -> None:
-    rehearse(settings_of(*words.split()))
+def test_a_trial_of_the_schedule_leaves_the_runs_own_optimizer_as_it_is(
+    tmp_path: Path, words: str, rates: list[float]
+) -> None:
+    task = prepare(settings_of(*words.split()), tmp_path).task
+    optimizer = task.make_optimizer(task.model.parameters())
+    scheduler = task.schedule.start(optimizer, total_steps=100) if task.schedule else None
+    for rate in rates:
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(rate)
+        if scheduler is not None:
+            optimizer.step()
+            scheduler.step(1.0) if "plateau" in words else scheduler.step()
+
+
+@pytest.mark.parametrize(
+    ("words", "monitor"),
+    [
+        ("callbacks=early_stopping callbacks.early_stopping.monitor=val_acc_epoch", "val_acc_epoch"),
+        ("callbacks=early_stopping callbacks.early_stopping.monitor=lr-Adam", "lr-Adam"),
+        (
+            "callbacks=early_stopping callbacks.early_stopping.monitor=val_auc_epoch "
+            "+callbacks.auc._target_=tests.run.test_training.ValidationHooks",
+            "val_auc_epoch",
+        ),
+    ],
+)
+def test_a_score_that_another_callback_may_log_is_watched(tmp_path: Path, words: str, monitor: str) -> None:
+    trainer = prepare(settings_of(*words.split()), tmp_path).trainer
+    assert [c.monitor for c in trainer.early_stopping_callbacks] == [monitor]
+
+
+def test_processes_that_train_together_are_as_many_as_asked_for(tmp_path: Path) -> None:
+    assert prepare(settings_of("trainer=ddp", "trainer.devices=3"), tmp_path).trainer.world_size == 3
+
+
+def test_jobs_that_differ_in_checked_numbers_are_rehearsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared: list[str] = []
+    by_us = assembly.prepare
+    monkeypatch.setattr(assembly, "prepare", lambda s, folder: prepared.append(s.model.name) or by_us(s, folder))
+    known: set[str] = set()
+    for words in ("", "seed=1", "optimizer.lr=0.5", "dataset.batch_size=64", "trainer.max_epochs=3", "model=jsc_s"):
+        rehearse(settings_of(*words.split()), known)
+    assert prepared == ["jsc-tiny", "jsc-s"]
+    rehearse(settings_of("trainer.max_epochs=1", *WRONG_LATER), known)
+    with pytest.raises(CommandError, match="after epoch 2"):
+        rehearse(settings_of("trainer.max_epochs=3", *WRONG_LATER), known)
+
+
+WRONG_LATER = (
+    "scheduler=step",
+    "scheduler._target_=torch.optim.lr_scheduler.MultiStepLR",
+    "~scheduler.step_size",
+    "+scheduler.milestones=[2]",
+    "scheduler.gamma=-1",
+)
 
 
 def test_weights_are_those_that_the_seed_alone_gives(tmp_path: Path) -> None:

@@ -5,6 +5,9 @@ Why not hydra-submitit-launcher, whose names of settings these are, and hydra-ra
 importing torch. They raise at the first job that failed, and know neither resuming nor a table. The latter wants
 cloudpickle below 3 and boto3. Submitit itself, which is kept up, does its part here: it writes the batch script, packs
 the tasks, submits them as an array, keeps their logs.
+
+Hydra executes plugins' modules in the order of their names, again if they are imported: this one's must come after
+jsc_launcher's, or its classes would be none of the JscLauncher that other modules know.
 """
 
 import importlib.util
@@ -43,7 +46,7 @@ class ClusterConf(JscLauncherConf):
 class SlurmConf(ClusterConf):
     """`hydra.launcher.*` with hydra/launcher=submitit_slurm; `man sbatch` explains Slurm's part."""
 
-    _target_: str = "hydra_plugins.jsc_launcher.cluster_launchers.SlurmLauncher"
+    _target_: str = "hydra_plugins.jsc_launcher.launchers_for_clusters.SlurmLauncher"
     # A task's time limit; jobs that it cuts short go on with sweep.resume.
     timeout_min: int = 60
     # Tasks that run at once, at most; null: as many as Slurm lets.
@@ -62,7 +65,7 @@ class SlurmConf(ClusterConf):
 class RayConf(ClusterConf):
     """`hydra.launcher.*` with hydra/launcher=ray."""
 
-    _target_: str = "hydra_plugins.jsc_launcher.cluster_launchers.RayLauncher"
+    _target_: str = "hydra_plugins.jsc_launcher.launchers_for_clusters.RayLauncher"
     # Of the cluster's head (host:port); auto: the cluster that this machine belongs to.
     address: str = "auto"
 
