@@ -28,7 +28,7 @@ class Launches:
     hydra_context: HydraContext
     task_function: TaskFunction
     layout: Layout
-    connect: Callable[[], Callable[[Path], Place]]
+    connect: Callable[[], Place]
     jobs_run_elsewhere: bool
     on_failure: str
     num_retries: int

@@ -1,8 +1,7 @@
 """The launcher as Hydra sees it; what it does is in `_launches.py`, imported when a sweep starts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
 from hydra.core.config_store import ConfigStore
@@ -77,12 +76,11 @@ class JscLauncher(Launcher):
 
         return Layout(num_workers=self.num_workers or num_cores())
 
-    def connect(self) -> "Callable[[Path], Place]":
-        """Find what runs jobs; with a sweep's folder that becomes a place. Raises CommandError."""
+    def connect(self) -> "Place":
+        """Find what runs jobs. Raises CommandError."""
         from jsc.sweep.runner import Here
 
-        num_workers = self.layout().num_workers
-        return lambda folder: Here(num_workers)
+        return Here(self.layout().num_workers)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """One JobReturn a job, in order."""

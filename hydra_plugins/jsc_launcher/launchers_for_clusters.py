@@ -12,9 +12,7 @@ jsc_launcher's, or its classes would be none of the JscLauncher that other modul
 
 import importlib.util
 from abc import abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
 from hydra.core.config_store import ConfigStore
@@ -106,7 +104,7 @@ class ClusterLauncher(JscLauncher):
         num_at_once = getattr(conf, "array_parallelism", None) or conf.num_tasks
         return Layout(conf.num_workers or conf.cpus_per_task, conf.num_tasks, num_at_once)
 
-    def connect(self) -> "Callable[[Path], Place]":
+    def connect(self) -> "Place":
         from hydra_plugins.jsc_launcher._cluster import OnCluster
 
         assert self.config is not None
@@ -115,8 +113,7 @@ class ClusterLauncher(JscLauncher):
         if importlib.util.find_spec(self.package) is None:
             launcher = self.config.hydra.runtime.choices["hydra/launcher"]
             raise CommandError(f"hydra/launcher={launcher} needs {self.package}: pip install 'jsc[{self.extra}]'")
-        place = OnCluster(self.cluster(), self.layout())
-        return lambda folder: place
+        return OnCluster(self.cluster(), self.layout())
 
     @abstractmethod
     def cluster(self) -> "Cluster":

@@ -103,7 +103,7 @@ class Session:
 
 @contextmanager
 def open_session(
-    sweep: Sweep, connect: Callable[[], Callable[[Path], Place]], *, part: Part | None, num_jobs: int | None
+    sweep: Sweep, connect: Callable[[], Place], *, part: Part | None, num_jobs: int | None
 ) -> Iterator[Session]:
     """The batches that are run within share workers, one progress line and, at the end, one summary.
 
@@ -111,11 +111,9 @@ def open_session(
     """
     folder = sweep.folder
     new_folders = [path for path in (folder, *folder.parents) if not path.exists()]
-    with _cleared_if_refused(folder, new_folders):
-        place_for = connect()
     folder.mkdir(parents=True, exist_ok=True)
     with _lock(folder) if part is None else nullcontext(), _cleared_if_refused(folder, new_folders):
-        session, interrupted = Session(sweep, place_for(folder), part, num_jobs), False
+        session, interrupted = Session(sweep, connect(), part, num_jobs), False
         with _signals_noted(session.signals):
             try:
                 yield session
