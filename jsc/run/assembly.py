@@ -94,23 +94,6 @@ def prepare(settings: TrainSettings, folder: Path) -> Prepared:
     return Prepared(settings, folder, jets, task, trainer, generators, clock)
 
 
-def rehearse(settings: TrainSettings, known: set[str] | None = None) -> None:
-    """Prepare a run and throw it away, to find what is wrong with it. Raises what `prepare` does.
-
-    `known` remembers, from one job of a sweep to the next, what could be prepared: a job that differs in numbers alone
-    which the settings have checked is not prepared again.
-    """
-    alike: dict[str, Any] = {"seed": 0, "dataset": settings.dataset.model_copy(update={"batch_size": 2})}
-    if settings.scheduler.target is None:  # a schedule may go wrong at some learning rate, or in a later epoch
-        alike["optimizer"] = settings.optimizer.model_copy(update={"lr": 1.0, "weight_decay": 0.0})
-        alike["trainer"] = settings.trainer.model_copy(update={"max_epochs": 1})
-    kind = repr(settings.model_copy(update=alike))
-    if known is None or kind not in known:
-        prepare(settings, Path())
-    if known is not None:
-        known.add(kind)
-
-
 def jets_of(settings: DatasetSettings) -> PreparedJets:
     """A data set, ready to train on; read once a process, however many jobs train on it. Raises DatasetError."""
     key = settings.model_dump_json(by_alias=True, exclude={"batch_size"})

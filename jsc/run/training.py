@@ -20,7 +20,7 @@ from jsc.cli import console
 from jsc.cli.settings import TrainSettings
 from jsc.datasets.datamodule import JetDataModule
 from jsc.datasets.epoch_order import EpochOrder
-from jsc.fit.checkpoint import AtomicCheckpointIO, StoredModel, load_weights, read_checkpoint
+from jsc.fit.checkpoint import StoredModel, load_weights, read_checkpoint
 from jsc.fit.generators import restore_generators
 from jsc.fit.hparams import hyper_parameters, register_end, register_run
 from jsc.fit.tensorboard import RunLogger
@@ -231,9 +231,6 @@ def fit(run: Run, prepared: Prepared, resume_from: Path | None, varied: Sequence
         raise
     finally:
         run.fit_seconds = time.perf_counter() - started + (earlier_epochs[-1].seconds if earlier_epochs else 0.0)
-    checkpoint_io = trainer.strategy.checkpoint_io
-    if isinstance(checkpoint_io, AtomicCheckpointIO) and checkpoint_io.best is not None:
-        run.best = checkpoint_io.best  # what the file holds, which takes as long to read as an epoch takes
     last = run.epochs[-1] if run.epochs else None
     if last is not None and last.train_loss is not None and not math.isfinite(last.train_loss):
         run.warn(f"The training loss became {last.train_loss} in epoch {last.epoch}: try a smaller optimizer.lr.")

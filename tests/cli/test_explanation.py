@@ -9,7 +9,7 @@ import pytest
 from jsc.cli.command import compose_command, explained_errors
 from jsc.cli.settings import TrainSettings
 from jsc.models import registry
-from jsc.run.assembly import rehearse
+from jsc.run.assembly import prepare
 
 PLUGIN = """
 from torch import nn
@@ -33,7 +33,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def said_of(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     """On one screen; empty if the run could begin."""
     with contextlib.suppress(SystemExit), explained_errors("train", words):
-        rehearse(compose_command("train", words, TrainSettings))
+        prepare(compose_command("train", words, TrainSettings), Path())
     message = capsys.readouterr().err
     assert "Traceback" not in message
     assert len(message) < 1000

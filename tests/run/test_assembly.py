@@ -1,4 +1,4 @@
-"""What `rehearse` finds before a run has a folder."""
+"""What `prepare` builds, and finds wrong before a run has a folder."""
 
 import math
 from pathlib import Path
@@ -8,8 +8,7 @@ import torch
 
 from jsc.errors import CommandError
 from jsc.models import build_model
-from jsc.run import assembly
-from jsc.run.assembly import prepare, rehearse
+from jsc.run.assembly import prepare
 from tests.conftest import settings_of
 
 
@@ -17,6 +16,11 @@ from tests.conftest import settings_of
     ("words", "message"),
     [
         ("scheduler=step scheduler.step_size=0", r"scheduler step \(step_size=0, gamma=0.5\): ZeroDivisionError: "),
+        (
+            "trainer.max_epochs=3 scheduler=step scheduler._target_=torch.optim.lr_scheduler.MultiStepLR "
+            "~scheduler.step_size +scheduler.milestones=[2] scheduler.gamma=-1",
+            r"the learning rate is -0.001 after epoch 2; ",
+        ),
         (
             "scheduler=step scheduler.step_size=1 scheduler.gamma=-1",
             r"\(step_size=1, gamma=-1\): the learning rate is -0.001 after epoch 1; ",
@@ -43,16 +47,16 @@ from tests.conftest import settings_of
         ("trainer.devices=2 trainer.strategy=ddp", "give trainer=ddp trainer.devices=2$"),
     ],
 )
-def test_what_a_run_cannot_use_is_said_beforehand(words: str, message: str) -> None:
+def test_what_a_run_cannot_use_is_said_beforehand(tmp_path: Path, words: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        rehearse(settings_of(*words.split()))
+        prepare(settings_of(*words.split()), tmp_path)
 
 
-def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CUDAAccelerator", "MPSAccelerator"):
         monkeypatch.setattr(f"jsc.run.assembly.{name}.is_available", lambda: False)
     with pytest.raises(CommandError, match=r"trainer\.accelerator=gpu: torch finds no GPU here; take "):
-        rehearse(settings_of("trainer=gpu"))
+        prepare(settings_of("trainer=gpu"), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -97,28 +101,6 @@ def test_a_score_that_another_callback_may_log_is_watched(tmp_path: Path, words:
 
 def test_processes_that_train_together_are_as_many_as_asked_for(tmp_path: Path) -> None:
     assert prepare(settings_of("trainer=ddp", "trainer.devices=3"), tmp_path).trainer.world_size == 3
-
-
-def test_jobs_that_differ_in_checked_numbers_are_rehearsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    prepared: list[str] = []
-    by_us = assembly.prepare
-    monkeypatch.setattr(assembly, "prepare", lambda s, folder: prepared.append(s.model.name) or by_us(s, folder))
-    known: set[str] = set()
-    for words in ("", "seed=1", "optimizer.lr=0.5", "dataset.batch_size=64", "trainer.max_epochs=3", "model=jsc_s"):
-        rehearse(settings_of(*words.split()), known)
-    assert prepared == ["jsc-tiny", "jsc-s"]
-    rehearse(settings_of("trainer.max_epochs=1", *WRONG_LATER), known)
-    with pytest.raises(CommandError, match="after epoch 2"):
-        rehearse(settings_of("trainer.max_epochs=3", *WRONG_LATER), known)
-
-
-WRONG_LATER = (
-    "scheduler=step",
-    "scheduler._target_=torch.optim.lr_scheduler.MultiStepLR",
-    "~scheduler.step_size",
-    "+scheduler.milestones=[2]",
-    "scheduler.gamma=-1",
-)
 
 
 def test_weights_are_those_that_the_seed_alone_gives(tmp_path: Path) -> None:
