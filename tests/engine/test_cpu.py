@@ -14,9 +14,10 @@ from jsc import models
 from jsc.engine import CannotLower, CrossEntropy, FusedScorer, FusedTrainer, lower
 from tests.engine.definition import (
     OPTIMIZERS,
-    differences,
+    assert_same,
     make_task,
     networks,
+    tolerance_for,
     train_autograd,
     train_fused,
     twins,
@@ -35,37 +36,21 @@ def build(name: str, dtype: torch.dtype = torch.float64) -> nn.Module:
     return models.build_model(name, num_features=16, num_classes=5).to(dtype)
 
 
-def compare(
-    model: nn.Module, optimizer: str, task: Any, loss: CrossEntropy, *, tolerance: float = 1e-9, drift: bool = True
-) -> None:
-    """Fused equals autograd to `tolerance`, relative; where autograd differs more from itself, to 10 times that.
-
-    Autograd's own difference is that of each batch turned round: the same function, summed in another order. It
-    matters where Adam divides rounding noise by its own size: a bias before a BatchNorm has gradient zero.
-    """
-    reversed_model = copy.deepcopy(model)
-    (a, optimizer_a), (b, optimizer_b) = twins(model, OPTIMIZERS[optimizer])
-    losses, num_correct = train_fused(FusedTrainer(a, optimizer_a, loss=loss, seed=3), task)
-    losses_torch, num_correct_torch = train_autograd(b, optimizer_b, task, loss=loss, seed=3)
-    own = dict.fromkeys(a.state_dict(), 0.0)
-    if drift:
-        reversed_optimizer = OPTIMIZERS[optimizer](reversed_model.parameters())
-        train_autograd(reversed_model, reversed_optimizer, task, loss=loss, seed=3, backwards=True)
-        own = differences(reversed_model, b)
-    np.testing.assert_allclose(losses, losses_torch, rtol=tolerance)
+def compare(model: nn.Module, optimizer: str, task: Any, loss: CrossEntropy) -> None:
+    """Fused equals autograd in losses, predictions, weights, statistics and optimizer state."""
+    tolerance = tolerance_for(model, optimizer)
+    fused, torchs = twins(model, OPTIMIZERS[optimizer])
+    losses, num_correct = train_fused(FusedTrainer(*fused, loss=loss, seed=3), task)
+    losses_torch, num_correct_torch = train_autograd(*torchs, task, loss=loss, seed=3)
+    np.testing.assert_allclose(losses, losses_torch, rtol=min(tolerance, 1e-8))
     np.testing.assert_array_equal(num_correct, num_correct_torch)
-    too_far = {n: (d, own[n]) for n, d in differences(a, b).items() if d > max(tolerance, 10 * own[n])}
-    assert not too_far
+    assert_same(fused, torchs, tolerance=tolerance)
 
 
 @pytest.mark.parametrize("name", models.model_names())
 @pytest.mark.parametrize("optimizer", ["adam", "sgd-momentum"])
 def test_200_steps_equal_autograd(name: str, optimizer: str) -> None:
-    has_dropout = any(isinstance(m, nn.Dropout) for m in build(name).modules())  # tied to a jet's place in the batch
-    task = make_task(num_steps=200, batch_size=37, last_batch=11)
-    compare(
-        build(name), optimizer, task, LOSSES["plain"], tolerance=2e-9 if has_dropout else 1e-9, drift=not has_dropout
-    )
+    compare(build(name), optimizer, make_task(num_steps=200, batch_size=37, last_batch=11), LOSSES["plain"])
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -108,38 +93,38 @@ def test_random_networks_equal_autograd(model: nn.Sequential, batch_size: int, l
         num_classes=lower(model).num_classes,
         num_jets=200,
     )
-    a, b = copy.deepcopy(model), copy.deepcopy(model)
+    fused, torchs = twins(model, OPTIMIZERS[optimizer])
     loss = CrossEntropy(label_smoothing=0.05)
-    trainer = FusedTrainer(a, OPTIMIZERS[optimizer](a.parameters()), loss=loss, seed=5)
+    trainer = FusedTrainer(*fused, loss=loss, seed=5)
     losses, _ = train_fused(trainer, task)
-    losses_torch, _ = train_autograd(b, OPTIMIZERS[optimizer](b.parameters()), task, loss=loss, seed=5)
+    losses_torch, _ = train_autograd(*torchs, task, loss=loss, seed=5)
     np.testing.assert_allclose(losses, losses_torch, rtol=1e-8, atol=1e-10)
-    assert max(differences(a, b).values()) < 1e-7  # a BatchNorm over two nearly equal jets magnifies rounding
-    b.eval()
+    assert_same(fused, torchs, tolerance=1e-7)  # a BatchNorm over two nearly equal jets magnifies rounding
+    definition = torchs[0].eval()
     with torch.no_grad():
-        logits_NC = b(torch.from_numpy(task.x_NF)).numpy()
+        logits_NC = definition(torch.from_numpy(task.x_NF)).numpy()
     scores = trainer.evaluate(task.x_NF, task.labels_N, with_logits=True)
     np.testing.assert_allclose(scores.logits_NC, logits_NC, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["jsc-tiny", "jsc-medium", "jsc-mlp"])
-def test_float32_drifts_no_further_than_torch_itself(name: str) -> None:
-    """Bound: ten times the drift that turning each of torch's batches round makes, on losses and on scores."""
-    task = make_task(num_steps=100, batch_size=64, dtype=np.float32)
-    model = build(name, torch.float32)
-    reversed_model = copy.deepcopy(model)
-    (a, optimizer_a), (b, optimizer_b) = twins(model, OPTIMIZERS["adam"])
-    trainer = FusedTrainer(a, optimizer_a, loss=LOSSES["plain"], seed=0)
-    losses, _ = train_fused(trainer, task)
-    losses_torch, _ = train_autograd(b, optimizer_b, task, loss=LOSSES["plain"])
-    optimizer_r = OPTIMIZERS["adam"](reversed_model.parameters())
-    losses_reversed, _ = train_autograd(reversed_model, optimizer_r, task, loss=LOSSES["plain"], backwards=True)
-    own_drift = np.abs(losses_reversed - losses_torch).max()
-    assert np.abs(losses - losses_torch).max() <= 10 * own_drift
-    b.eval()
+@pytest.mark.parametrize("name", [name for name in models.model_names() if name != "jsc-s"])
+def test_float32_stays_by_the_definition_in_float64(name: str) -> None:
+    """To 2e-6, ten roundings of a loss of 1.6; torch's own float32 strays as far.
+
+    Not jsc-s: its last BatchNorm sees numbers that hardly differ from jet to jet, and magnifies their rounding.
+    """
+    double = build(name)
+    single = copy.deepcopy(double).float()
+    task, task_32 = (make_task(num_steps=100, batch_size=64, dtype=dtype) for dtype in (np.float64, np.float32))
+    trainer = FusedTrainer(single, OPTIMIZERS["adam"](single.parameters()), loss=LOSSES["plain"], seed=0)
+    losses, _ = train_fused(trainer, task_32)
+    losses_64, _ = train_autograd(double, OPTIMIZERS["adam"](double.parameters()), task, loss=LOSSES["plain"])
+    np.testing.assert_allclose(losses, losses_64, rtol=0.0, atol=2e-6)
+    double.eval()
     with torch.no_grad():
-        value = LOSSES["plain"](b(torch.from_numpy(task.x_NF)), torch.from_numpy(task.labels_N)).item()
-    assert trainer.evaluate(task.x_NF, task.labels_N).loss == pytest.approx(value, rel=1e-4)
+        value = LOSSES["plain"](double(torch.from_numpy(task.x_NF)), torch.from_numpy(task.labels_N)).item()
+    # Biases before a BatchNorm have wandered, and its running means follow with a delay: a thousandth.
+    assert trainer.evaluate(task_32.x_NF, task_32.labels_N).loss == pytest.approx(value, rel=1e-3)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -185,27 +170,20 @@ def saved_and_loaded(state: Any) -> Any:
 @pytest.mark.parametrize("fused_first", [True, False])
 def test_either_engine_goes_on_from_the_others_checkpoint(optimizer: str, fused_first: bool) -> None:
     task = make_task(num_steps=40, batch_size=32, last_batch=9, rate=1e-2)
-    (a, optimizer_a), (b, optimizer_b) = twins(build("jsc-trt"), OPTIMIZERS[optimizer])
+    (model, mixed), torchs = twins(build("jsc-trt"), OPTIMIZERS[optimizer])
     loss = LOSSES["plain"]
-    train_autograd(b, optimizer_b, task, loss=loss, seed=9)
+    train_autograd(*torchs, task, loss=loss, seed=9)
     for part, begin, end in ((0, 0, 17), (1, 17, 40)):
         if (part == 0) == fused_first:
-            train_fused(FusedTrainer(a, optimizer_a, loss=loss, seed=9), task.part(begin, end), first_step=begin)
+            train_fused(FusedTrainer(model, mixed, loss=loss, seed=9), task.part(begin, end), first_step=begin)
         else:
-            train_autograd(a, optimizer_a, task.part(begin, end), loss=loss, seed=9, first_step=begin)
-        model_state, optimizer_state = saved_and_loaded((a.state_dict(), optimizer_a.state_dict()))
-        a = build("jsc-trt")
-        optimizer_a = OPTIMIZERS[optimizer](a.parameters())
-        a.load_state_dict(model_state)
-        optimizer_a.load_state_dict(optimizer_state)
-    difference = differences(a, b)
-    biases = ("2.bias", "5.bias", "9.bias", "12.bias")  # before a BatchNorm: gradient zero but for rounding
-    means = ("3.running_mean", "6.running_mean", "10.running_mean", "13.running_mean")  # which the biases shift
-    for name, value in difference.items():
-        assert value < (1e-7 if name in biases + means else 1e-9), name
-    for key, state in optimizer_b.state_dict()["state"].items():
-        for name, value in state.items():
-            torch.testing.assert_close(optimizer_a.state_dict()["state"][key][name], value, rtol=1e-7, atol=1e-10)
+            train_autograd(model, mixed, task.part(begin, end), loss=loss, seed=9, first_step=begin)
+        model_state, optimizer_state = saved_and_loaded((model.state_dict(), mixed.state_dict()))
+        model = build("jsc-trt")
+        mixed = OPTIMIZERS[optimizer](model.parameters())
+        model.load_state_dict(model_state)
+        mixed.load_state_dict(optimizer_state)
+    assert_same((model, mixed), torchs, tolerance=tolerance_for(model, optimizer))
 
 
 def test_in_chunks_or_at_once_it_is_the_same_to_the_byte() -> None:
