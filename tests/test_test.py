@@ -11,6 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 from sklearn.metrics import confusion_matrix, precision_score, recall_score, roc_auc_score
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
 from jsc.datasets import JetSample, load_jets, prepare
@@ -43,7 +44,10 @@ def test_a_checkpoint_is_all_that_it_needs(
     for part in ("jsc-tiny (127 parameters) on 20,000 test jets", "precision", "recall", "AUC", "Confusion"):
         assert part in printed
     assert (checkpoint.parent / "confusion.png").stat().st_size > 10_000
-    assert len(list(checkpoint.parent.parent.glob("events.out.tfevents.*"))) >= 2
+    files = {path.name.partition(".")[0] for path in checkpoint.parent.parent.iterdir()}
+    assert files == {"checkpoints", "events", "metrics", "result"}
+    events = [EventAccumulator(str(path)) for path in checkpoint.parent.parent.glob("events.out.tfevents.*")]
+    assert ["test_confusion"] in [event.Reload().Tags()["images"] for event in events]
 
 
 @pytest.mark.parametrize("given", ["run", "run/checkpoints"])
@@ -54,6 +58,7 @@ def test_a_runs_folder_stands_for_its_best_checkpoint(checkpoint: Path, command:
 
 
 MINE = """
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 from jsc.models import ModelInfo, register
 

@@ -1,6 +1,7 @@
 """The engine of a run: it trains and scores the network, and is asked wherever one would have to know which it is.
 
-Shapes: B jets of a batch, N jets, S optimizer steps, F features, C classes.
+Shapes: B jets of a batch, N jets, S optimizer steps, F features, C classes. Sums over jets are float64 [3]: of their
+losses in nats, of those predicted correctly, of all.
 """
 
 import math
@@ -15,7 +16,12 @@ import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
 from lightning_fabric import Fabric
-from pytorch_lightning import callbacks as lightning
+from pytorch_lightning.callbacks import (
+    Callback,
+    GradientAccumulationScheduler,
+    ModelCheckpoint,
+    StochasticWeightAveraging,
+)
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
@@ -28,25 +34,11 @@ from jsc.fit.schedule import Schedule
 
 @dataclass(frozen=True)
 class Steps:
-    """What S optimizer steps saw: each one's sums, as `sums_of` has them (float64 [S, 3]), and learning rate (float64
-    [S]); and how many jets there were in all."""
+    """S optimizer steps: each one's sums (float64 [S, 3]) and learning rate (float64 [S]); how many jets in all."""
 
     sums_S3: Tensor
     rates_S: npt.NDArray[np.float64]
     num_jets: int
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Of N jets: their sums, as `sums_of` has them (float64 [3]), and logits [N, C]."""
-
-    sums_3: Tensor
-    logits_NC: Tensor
-
-
-def sums_of(loss_sum: Tensor, num_correct: Tensor, num_jets: int) -> Tensor:
-    """float64 [3]: the sum of jets' losses in nats, how many were predicted correctly, and how many there are."""
-    return torch.stack([loss_sum.double(), num_correct.double(), torch.full_like(loss_sum, num_jets).double()])
 
 
 class Engine(Protocol):
@@ -74,11 +66,11 @@ class Engine(Protocol):
     def train(self, trainer: pl.Trainer, batch: Any, batch_idx: int) -> tuple[Steps | None, Tensor | None]:
         """Train on what the loader yields. Returns the steps that are now complete, and the loss to be minimised."""
 
-    def score(self, x_NF: Tensor, labels_N: Tensor) -> Scores:
-        """Score jets on the model's device, as it is in evaluation mode."""
+    def score(self, x_NF: Tensor, labels_N: Tensor) -> tuple[Tensor, Tensor]:
+        """(sums, logits [N, C]) of jets on the model's device, as it is in evaluation mode."""
 
-    def test(self, x_NF: Tensor, labels_N: Tensor, *, accelerator: str, precision: Any) -> Scores:
-        """Score jets outside of a fit, on one device; the logits are on the CPU."""
+    def test(self, x_NF: Tensor, labels_N: Tensor, *, accelerator: str, precision: Any) -> tuple[Tensor, Tensor]:
+        """(sums, logits [N, C]), on the CPU, of jets that are scored outside of a fit, on one device."""
         return self.score(x_NF, labels_N)
 
 
@@ -95,14 +87,12 @@ class TorchEngine(Engine):
         self.reason = reason
         self._model = model
         self._loss = loss or CrossEntropy()
-        self._batch_size = 0
-        self._parts: list[Tensor] = []  # of the optimizer step that is not complete
-        self._num_jets = 0
 
     def start_fit(self, trainer: pl.Trainer) -> None:
         assert trainer.train_dataloader is not None
         self._batch_size = int(trainer.train_dataloader.batch_size)
-        self._parts, self._num_jets = [], 0
+        self._parts: list[Tensor] = []  # sums of the micro-batches of the optimizer step that is not complete
+        self._num_jets = 0
 
     def train(self, trainer: pl.Trainer, batch: Any, batch_idx: int) -> tuple[Steps | None, Tensor | None]:
         x_BF, labels_B = batch
@@ -111,8 +101,7 @@ class TorchEngine(Engine):
         set_dropout_step(self._model, trainer.global_step, first_row=place * self._batch_size)
         logits_BC = self._model(x_BF)
         loss = self._loss(logits_BC, labels_B)
-        num_correct = (logits_BC.detach().argmax(1) == labels_B).sum()
-        self._parts.append(sums_of(loss.detach().double() * len(labels_B), num_correct, len(labels_B)))
+        self._parts.append(_sums(loss.detach().double() * len(labels_B), logits_BC.detach(), labels_B))
         self._num_jets += len(labels_B)
         is_last = batch_idx + 1 == trainer.num_training_batches
         if not is_last and len(self._parts) < trainer.accumulate_grad_batches:
@@ -122,21 +111,25 @@ class TorchEngine(Engine):
         self._parts, self._num_jets = [], 0
         return steps, loss
 
-    def score(self, x_NF: Tensor, labels_N: Tensor) -> Scores:
+    def score(self, x_NF: Tensor, labels_N: Tensor) -> tuple[Tensor, Tensor]:
         logits_NC: Tensor = self._model(x_NF)
         loss_sum = nn.functional.cross_entropy(logits_NC, labels_N.long(), reduction="sum")
-        return Scores(sums_of(loss_sum, (logits_NC.argmax(1) == labels_N).sum(), len(labels_N)), logits_NC)
+        return _sums(loss_sum, logits_NC, labels_N), logits_NC
 
-    def test(self, x_NF: Tensor, labels_N: Tensor, *, accelerator: str, precision: Any) -> Scores:
+    def test(self, x_NF: Tensor, labels_N: Tensor, *, accelerator: str, precision: Any) -> tuple[Tensor, Tensor]:
         quieten_lightning()
         fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
         model = self._model.to(fabric.device).eval()
-        dtype = next(model.parameters()).dtype
-        batches = zip(torch.split(x_NF.to(dtype), EVAL_BATCH_SIZE), torch.split(labels_N, EVAL_BATCH_SIZE), strict=True)
+        x_NF = x_NF.to(next(model.parameters()).dtype)
+        batches = zip(torch.split(x_NF, EVAL_BATCH_SIZE), torch.split(labels_N, EVAL_BATCH_SIZE), strict=True)
         with torch.inference_mode(), fabric.autocast():
             parts = [self.score(x_BF.to(fabric.device), labels_B.to(fabric.device)) for x_BF, labels_B in batches]
-        sums_3 = torch.stack([part.sums_3 for part in parts]).sum(0).cpu()
-        return Scores(sums_3, torch.cat([part.logits_NC for part in parts]).cpu())
+        return torch.stack([sums for sums, _ in parts]).sum(0).cpu(), torch.cat([logits for _, logits in parts]).cpu()
+
+
+def _sums(loss_sum: Tensor, logits_NC: Tensor, labels_N: Tensor) -> Tensor:
+    num_correct = (logits_NC.argmax(1) == labels_N).sum()
+    return torch.stack([loss_sum.double(), num_correct.double(), torch.full_like(num_correct, len(labels_N)).double()])
 
 
 class FusedEngine(Engine):
@@ -152,7 +145,6 @@ class FusedEngine(Engine):
         self, model: nn.Module, plan: Plan, *, loss: CrossEntropy, schedule: Schedule | None, seed: int
     ) -> None:
         self._make_trainer = partial(FusedTrainer, model, loss=loss, seed=seed, plan=plan)
-        self._trainer: FusedTrainer | None = None
         self._scorer = FusedScorer(model, plan)
         self._dtype = plan.dtype
         self._schedule = schedule
@@ -173,7 +165,6 @@ class FusedEngine(Engine):
 
     def train(self, trainer: pl.Trainer, batch: Any, batch_idx: int) -> tuple[Steps | None, Tensor | None]:
         """As many steps as there are to the next thing that Lightning does, but no longer than it should wait."""
-        assert self._trainer is not None
         assert isinstance(batch, TrainChunks)
         num_steps = self._num_steps(trainer, batch.position)
         started = time.perf_counter()
@@ -189,8 +180,8 @@ class FusedEngine(Engine):
         self._steps_a_second = num_steps / max(time.perf_counter() - started, 1e-6)
         num_jets_S = np.full(num_steps, batch.batch_size)
         num_jets_S[-1] = len(rows_N) - (num_steps - 1) * batch.batch_size
-        sums_S3 = torch.from_numpy(np.stack([losses_S * num_jets_S, num_correct_S, num_jets_S], axis=1))
-        return Steps(sums_S3, rates_S, len(rows_N)), None
+        sums_S3 = np.stack([losses_S * num_jets_S, num_correct_S, num_jets_S], axis=1)
+        return Steps(torch.from_numpy(sums_S3), rates_S, len(rows_N)), None
 
     def _num_steps(self, trainer: pl.Trainer, position: int) -> int:
         """`position` counts the batches of this epoch that were taken."""
@@ -218,38 +209,28 @@ class FusedEngine(Engine):
             if not isinstance(scheduler, ReduceLROnPlateau):  # the task steps that, by an epoch's scores
                 scheduler.step()
 
-    def score(self, x_NF: Tensor, labels_N: Tensor) -> Scores:
+    def score(self, x_NF: Tensor, labels_N: Tensor) -> tuple[Tensor, Tensor]:
         x = np.asarray(x_NF.numpy(), self._scorer.dtype)
         found = self._scorer.evaluate(x, labels_N.numpy(), with_logits=True)
-        assert found.logits_NC is not None
         sums_3 = torch.tensor([found.loss_sum, found.num_correct, len(labels_N)], dtype=torch.float64)
-        return Scores(sums_3, torch.from_numpy(found.logits_NC))
+        return sums_3, torch.from_numpy(found.logits_NC)
 
 
-BATCH_HOOKS = (
-    "on_train_batch_start",
-    "on_train_batch_end",
-    "on_before_zero_grad",
-    "on_before_backward",
-    "on_after_backward",
-    "on_before_optimizer_step",
-)
+BATCH_HOOKS = [name for name in dir(Callback) if "train_batch" in name or name.startswith(("on_before_", "on_after_"))]
 
 
-def why_each_batch(callbacks: Iterable[lightning.Callback]) -> str | None:
+def why_each_batch(callbacks: Iterable[Callback]) -> str | None:
     """Which of these callbacks has to be called for each batch, and why; None if a call for each chunk will do.
 
     A callback whose batch hooks may be called once a chunk says so by an attribute `takes_chunks = True`.
     """
     for callback in callbacks:
         name = type(callback).__name__
-        if isinstance(callback, (lightning.GradientAccumulationScheduler, lightning.StochasticWeightAveraging)):
+        if isinstance(callback, (GradientAccumulationScheduler, StochasticWeightAveraging)):
             return f"callback {name} changes how Lightning takes optimizer steps"
-        does_nothing: list[type[lightning.Callback]] = [lightning.Callback]
-        if (
-            isinstance(callback, lightning.ModelCheckpoint) and callback.every_n_epochs
-        ):  # and so not every so many steps
-            does_nothing.append(lightning.ModelCheckpoint)
+        does_nothing: list[type[Callback]] = [Callback]
+        if isinstance(callback, ModelCheckpoint) and callback.every_n_epochs:  # and so not every so many steps
+            does_nothing.append(ModelCheckpoint)
         for hook in () if getattr(callback, "takes_chunks", False) else BATCH_HOOKS:
             method = getattr(callback, hook)
             if getattr(method, "__func__", method) not in [getattr(kind, hook) for kind in does_nothing]:

@@ -14,7 +14,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class StopOnSignal(Checkpoint):
-    """Finishes the batch under way, saves `last.ckpt`, and raises Interrupted. A second Ctrl-C stops at once.
+    """Finishes the optimizer step under way, saves `checkpoint`, and raises Interrupted. A second Ctrl-C stops at once.
 
     SIGTERM comes from programs, more than once from some (Slurm), and the first is enough.
 
@@ -22,7 +22,6 @@ class StopOnSignal(Checkpoint):
     """
 
     takes_chunks = True
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self, checkpoint: Path) -> None:
         self.checkpoint = checkpoint
@@ -30,8 +29,7 @@ class StopOnSignal(Checkpoint):
         self._handlers: dict[int, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        for number in self.SIGNALS:
-            self._handlers[number] = signal.signal(number, self._receive)
+        self._handlers = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None and number == signal.SIGINT:
@@ -39,23 +37,20 @@ class StopOnSignal(Checkpoint):
             raise KeyboardInterrupt
         self.received = number
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *rest: Any) -> None:
         # After an epoch's last batch its validation and records come first, or a resumed run would go without them;
         # and gradients that wait for further batches are not in a checkpoint.
-        is_last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
-        if self.received is not None and not is_last and (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
-            self._stop(trainer)
+        is_last, batch_idx = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch, rest[-1]
+        if not is_last and (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
+            self._stop_if_asked(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.received is not None:
-            self._stop(trainer)
+        self._stop_if_asked(trainer)
 
-    def _stop(self, trainer: pl.Trainer) -> None:
-        assert self.received is not None
-        trainer.save_checkpoint(self.checkpoint)
-        raise Interrupted(f"stopped by {signal.Signals(self.received).name}")
+    def _stop_if_asked(self, trainer: pl.Trainer) -> None:
+        if self.received is not None:
+            trainer.save_checkpoint(self.checkpoint)
+            raise Interrupted(f"stopped by {signal.Signals(self.received).name}")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._restore()

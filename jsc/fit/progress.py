@@ -1,4 +1,4 @@
-"""One progress line for a whole fit: epoch, steps, speed, time left and the latest validation accuracy."""
+"""One progress line for a whole fit: epoch, steps, time left and the latest validation accuracy."""
 
 import logging
 import sys
@@ -7,7 +7,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from jsc.fit.task import JetClassifier
@@ -28,21 +27,12 @@ class FitProgress(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._last_line = time.monotonic()
-        if not trainer.is_global_zero or not sys.stdout.isatty():
-            return
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("steps"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=Console(),
-            transient=True,
-        )
-        self._bar.add_task(self._describe(trainer, pl_module), total=int(trainer.estimated_stepping_batches))
-        self._bar.start()
+        if trainer.is_global_zero and sys.stdout.isatty():
+            steps, left = TextColumn("steps"), TextColumn("left")
+            columns = (BarColumn(None), MofNCompleteColumn(), steps, TimeElapsedColumn(), left, TimeRemainingColumn())
+            self._bar = Progress(TextColumn("{task.description}"), *columns, transient=True)
+            self._bar.add_task(self._describe(trainer, pl_module), total=int(trainer.estimated_stepping_batches))
+            self._bar.start()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         if self._bar is not None:

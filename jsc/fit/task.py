@@ -27,7 +27,7 @@ class SplitScores:
     """Mean cross-entropy and accuracy over the jets of one split; sums are exact, whatever the batch sizes."""
 
     def __init__(self, sums_3: Sequence[float] = (0.0, 0.0, 0.0)) -> None:
-        """`sums_3`: those of jets that came before, in the order of `jsc.fit.engine.sums_of`."""
+        """`sums_3`: those of jets that came before, as jsc.fit.engine has them."""
         self.sums_3 = torch.tensor(sums_3, dtype=torch.float64)
 
     def update(self, sums_K3: Tensor) -> None:
@@ -94,25 +94,15 @@ class JetClassifier(pl.LightningModule):
         every = int(self.trainer.log_every_n_steps)  # type: ignore[attr-defined]  # set in Trainer.__init__
         logged = slice(every - 1 - first_step % every, None, every)
         points = range(first_step, first_step + len(steps.rates_S))[logged]
-        if points:
-            loss_sums, nums_correct, nums_jets = steps.sums_S3[logged].T.cpu()
-            self._log_points(
-                {
-                    "train_loss_step": (loss_sums / nums_jets).tolist(),
-                    "train_acc_step": (nums_correct / nums_jets).tolist(),
-                    "lr": steps.rates_S[logged].tolist(),
-                },
-                points,
-            )
-
-    def _log_points(self, columns: Mapping[str, Sequence[float]], steps: Sequence[int]) -> None:
-        """Send values of optimizer steps to the loggers, each at its own place on the x-axis."""
-        for logger in self.loggers:
-            if hasattr(logger, "log_points"):  # jsc.fit.tensorboard's, which loads TensorBoard and is not imported here
-                logger.log_points(columns, steps)
-            else:
-                for step, *values in zip(steps, *columns.values(), strict=True):
-                    logger.log_metrics(dict(zip(columns, values, strict=True)), step=step)
+        sums = steps.sums_S3[logged].tolist() if points else []  # to read them waits for a GPU
+        for step, (loss_sum, num_correct, num_jets), rate in zip(points, sums, steps.rates_S[logged], strict=True):
+            point = {
+                "train_loss_step": loss_sum / num_jets,
+                "train_acc_step": num_correct / num_jets,
+                "lr": float(rate),
+            }
+            for logger in self.loggers:
+                logger.log_metrics(point, step=step)
 
     def on_train_epoch_end(self) -> None:
         # To callbacks alone: train_loss_step and train_acc_step are on the loggers' axis of steps already.
@@ -124,7 +114,8 @@ class JetClassifier(pl.LightningModule):
             scheduler.step(self.trainer.callback_metrics[self.schedule.monitor])
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self.val_scores.update(self.engine.score(*batch).sums_3[None])
+        sums_3, _ = self.engine.score(*batch)
+        self.val_scores.update(sums_3[None])
 
     def on_validation_epoch_end(self) -> None:
         scores = {f"{name}_epoch": value for name, value in self._end_split(self.val_scores, "val").items()}

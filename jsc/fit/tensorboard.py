@@ -1,6 +1,6 @@
 """TensorBoard's event file of a run: one file, in which all values of an optimizer step are one event."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +24,12 @@ class RunLogger(TensorBoardLogger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Write scalars, each under its name. Raises TypeError for a value that is no number."""
-        self.log_points({name: (float(value),) for name, value in metrics.items()}, (step or 0,))
-
-    @rank_zero_only
-    def log_points(self, columns: Mapping[str, Sequence[float]], steps: Sequence[int]) -> None:
-        """Write the scalars of many steps: a column for each name, of as many numbers as there are steps."""
-        for step, *numbers in zip(steps, *columns.values(), strict=True):
-            if self.experiment.file_writer is None:  # a callback closed it; this opens another
-                super().log_metrics(dict(zip(columns, numbers, strict=True)), step)
-                continue
-            values = [
-                Summary.Value(tag=self._start + tag, simple_value=number)
-                for tag, number in zip(columns, numbers, strict=True)
-            ]
-            self.experiment.file_writer.add_summary(Summary(value=values), step)
+        values = [Summary.Value(tag=self._start + tag, simple_value=float(value)) for tag, value in metrics.items()]
+        writer = self.experiment.file_writer
+        if writer is None:  # a callback closed it; this opens another
+            super().log_metrics(metrics, step)
+        else:
+            writer.add_summary(Summary(value=values), step or 0)
 
     @rank_zero_only
     def save(self) -> None:

@@ -4,18 +4,18 @@ import sys
 from pathlib import Path
 
 import torch
-from pytorch_lightning.loggers import TensorBoardLogger
 
 from jsc.cli import console
 from jsc.cli.settings import DatasetSettings, ModelSettings, TestSettings, TrainSettings
 from jsc.errors import CommandError
 from jsc.fit.checkpoint import StoredModel, load_weights, read_checkpoint
 from jsc.fit.engine import TorchEngine
+from jsc.fit.tensorboard import RunLogger
 from jsc.models import model_names
 from jsc.models.plugins import import_plugins
 from jsc.reporting.drawing import make_figure
 from jsc.reporting.figures import confusion_map
-from jsc.results import beside, checkpoint_of
+from jsc.results import CHECKPOINT_FOLDER, beside, checkpoint_of
 from jsc.run.assembly import build_network, jets_of
 from jsc.run.testing import as_trained_on, score_model
 
@@ -55,9 +55,9 @@ def score_checkpoint(settings: TestSettings) -> None:
     print(console.test_tables(result))
     figure = make_figure(lambda figure: confusion_map(figure, [result]))
     figure.savefig(beside(path, CONFUSION_FILE), dpi=150)
-    logger = TensorBoardLogger(path.parent.parent if path.parent.name == "checkpoints" else path.parent, "", "")
+    logger = RunLogger(path.parent.parent if path.parent.name == CHECKPOINT_FOLDER else path.parent)
     logger.experiment.add_figure("test_confusion", figure)
-    logger.finalize("success")
+    logger.close()
     for warning in result.warnings:
         print(f"Warning: {warning}", file=sys.stderr)
 

@@ -37,10 +37,9 @@ def score_model(
     should know of the test.
     """
     rows = jets.rows_of("test")
-    labels_N = torch.from_numpy(jets.labels_N[rows])
-    scores = engine.test(torch.from_numpy(jets.x_NF[rows]), labels_N, accelerator=accelerator, precision=precision)
-    confusion_CC = confusion_of(scores.logits_NC, labels_N)
-    classes = class_scores(scores.logits_NC, labels_N, confusion_CC, jets.class_names)
+    x_NF, labels_N = torch.from_numpy(jets.x_NF[rows]), torch.from_numpy(jets.labels_N[rows])
+    sums_3, logits_NC = engine.test(x_NF, labels_N, accelerator=accelerator, precision=precision)
+    confusion_CC = confusion_of(logits_NC, labels_N)
     silent = [name for c, name in enumerate(jets.class_names) if not confusion_CC[:, c].any()]
     if silent:
         died = (
@@ -57,17 +56,17 @@ def score_model(
         dataset_variant=jets.variant,
         dataset_sha256=jets.sha256,
         num_test=jets.num_test,
-        test_loss=float(scores.sums_3[0]) / jets.num_test,
+        test_loss=float(sums_3[0]) / jets.num_test,
         test_acc=int(confusion_CC.diagonal().sum()) / jets.num_test,
         class_names=list(jets.class_names),
-        classes=classes,
+        classes=class_scores(logits_NC, labels_N, confusion_CC, jets.class_names),
         confusion=confusion_CC.tolist(),
         never_predicted=silent,
         warnings=list(warnings),
     )
     write_record(beside(checkpoint, TEST_FILE), result)
-    predicted_N = scores.logits_NC.argmax(1).numpy()
-    write_predictions(beside(checkpoint, PREDICTIONS_FILE), labels_N=labels_N.numpy(), predicted_N=predicted_N)
+    path = beside(checkpoint, PREDICTIONS_FILE)
+    write_predictions(path, labels_N=labels_N.numpy(), predicted_N=logits_NC.argmax(1).numpy())
     return result
 
 

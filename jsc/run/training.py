@@ -5,7 +5,7 @@ import logging
 import math
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache, cached_property
@@ -15,7 +15,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from jsc import __version__
+from jsc import __version__, results
 from jsc.cli import console
 from jsc.cli.settings import TrainSettings
 from jsc.datasets.datamodule import JetDataModule
@@ -25,21 +25,7 @@ from jsc.fit.generators import restore_generators
 from jsc.fit.hparams import hyper_parameters, register_end, register_run
 from jsc.fit.tensorboard import RunLogger
 from jsc.models import num_parameters
-from jsc.results import (
-    BEST_CHECKPOINT,
-    CHECKPOINT_FOLDER,
-    LAST_CHECKPOINT,
-    METRICS_FILE,
-    RESULT_FILE,
-    EpochMetrics,
-    RunResult,
-    Status,
-    TestResult,
-    from_here,
-    make_durable,
-    read_metrics,
-    write_record,
-)
+from jsc.results import EpochMetrics, RunResult, Status, TestResult, from_here, write_record
 from jsc.run.assembly import Prepared, prepare
 from jsc.run.testing import score_model
 
@@ -55,16 +41,15 @@ def train(
 
     Raises whatever ended it, KeyboardInterrupt included, after the record was written.
     """
-    run = Run(settings, folder, command)
-    return _recorded(run, lambda: prepare(settings, folder), resume_from, varied)
+    return _recorded(Run(settings, folder, command), resume_from, varied)
 
 
 def train_prepared(
     prepared: Prepared, *, command: str, resume_from: Path | None = None, varied: Sequence[str] = ()
 ) -> RunResult:
     """Train, test and record a run that was prepared before; as `train` does."""
-    run = Run(prepared.settings, prepared.folder, command, clock=prepared.clock)
-    return _recorded(run, lambda: prepared, resume_from, varied)
+    run = Run(prepared.settings, prepared.folder, command, clock=prepared.clock, prepared=prepared)
+    return _recorded(run, resume_from, varied)
 
 
 @dataclass
@@ -89,7 +74,7 @@ class Run:
 
     @property
     def best_checkpoint(self) -> Path:
-        return self.folder / CHECKPOINT_FOLDER / BEST_CHECKPOINT
+        return self.folder / results.CHECKPOINT_FOLDER / results.BEST_CHECKPOINT
 
     @cached_property
     def epochs(self) -> list[EpochMetrics]:
@@ -116,12 +101,8 @@ class Run:
         settings, prepared, epochs = self.settings, self.prepared, self.epochs
         jets, best = prepared and prepared.jets, self.best_epoch
         speeds = [e.jets_per_second for e in epochs if e.jets_per_second is not None]
-        checkpoints = [self.best_checkpoint, self.best_checkpoint.with_name(LAST_CHECKPOINT)]
+        checkpoints = [self.best_checkpoint, self.best_checkpoint.with_name(results.LAST_CHECKPOINT)]
         checkpoint_best, checkpoint_last = (from_here(path) if path.is_file() else None for path in checkpoints)
-
-        def fields_of(record: object, *names: str) -> dict[str, Any]:
-            return {name: getattr(record, name, None) for name in names}
-
         return RunResult(
             status=status,
             error=error,
@@ -156,9 +137,14 @@ class Run:
         )
 
 
+def fields_of(record: object, *names: str) -> dict[str, Any]:
+    """Fields that two records share; None stands for each where there is no record."""
+    return {name: getattr(record, name, None) for name in names}
+
+
 def epochs_in(folder: Path) -> list[EpochMetrics]:
     """A run's epochs so far; none before its first."""
-    return read_metrics(folder) if (folder / METRICS_FILE).is_file() else []
+    return results.read_metrics(folder) if (folder / results.METRICS_FILE).is_file() else []
 
 
 @cache
@@ -168,31 +154,29 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), "jsc": __version__, **packages}
 
 
-def _recorded(
-    run: Run, get_prepared: Callable[[], Prepared], resume_from: Path | None, varied: Sequence[str]
-) -> RunResult:
+def _recorded(run: Run, resume_from: Path | None, varied: Sequence[str]) -> RunResult:
     """Train and test; the record says how it ended, whatever happens."""
     try:
-        run.prepared = get_prepared()
-        status = fit(run, run.prepared, resume_from, varied)
+        run.prepared = prepared = run.prepared or prepare(run.settings, run.folder)
+        status = fit(run, prepared, resume_from, varied)
         if run.best_epoch is not None:
-            test_best(run, run.prepared, ended_well=status != "diverged")
+            test_best(run, prepared, ended_well=status != "diverged")
         elif status != "diverged":
             run.warn("No epoch ended with a validation loss and a best.ckpt: nothing was tested.")
     except KeyboardInterrupt:
-        write_record(run.folder / RESULT_FILE, run.record("interrupted", "interrupted by its user"))
+        write_record(run.folder / results.RESULT_FILE, run.record("interrupted", "interrupted by its user"))
         log.warning("Interrupted. To go on: python -m jsc.train resume='%s'", from_here(run.folder))
         raise
     except Exception as error:
-        write_record(run.folder / RESULT_FILE, run.record("failed", f"{type(error).__name__}: {error}"))
+        write_record(run.folder / results.RESULT_FILE, run.record("failed", f"{type(error).__name__}: {error}"))
         raise
     finally:
         for logger in run.prepared.trainer.loggers if run.prepared else ():
             if isinstance(logger, RunLogger):
                 logger.close()
     result = run.record(status)
-    make_durable(run.folder)
-    write_record(run.folder / RESULT_FILE, result)
+    results.make_durable(run.folder)
+    write_record(run.folder / results.RESULT_FILE, result)
     log.info(console.result_table(result))
     return result
 

@@ -23,20 +23,6 @@ def test_the_values_of_a_step_are_one_event(tmp_path: Path, prefix: str, start: 
     ]
 
 
-def test_points_of_many_steps_are_those_logged_one_by_one(tmp_path: Path) -> None:
-    losses, rates, steps = [0.3, 0.2, 0.1], [1e-3, 1e-4, 1e-5], [49, 99, 100_149]
-    at_once, one_by_one = RunLogger(tmp_path / "a", prefix="p"), RunLogger(tmp_path / "b", prefix="p")
-    at_once.log_points({"loss": losses, "lr": rates}, steps)
-    for loss, rate, step in zip(losses, rates, steps, strict=True):
-        one_by_one.log_metrics({"loss": loss, "lr": rate}, step=step)
-    for logger in (at_once, one_by_one):
-        logger.finalize("success")
-    assert points(tmp_path / "a") == points(tmp_path / "b")
-    assert [step for step, _ in points(tmp_path / "a")] == steps
-    with pytest.raises(ValueError, match="shorter"):
-        at_once.log_points({"loss": losses, "lr": rates[:2]}, steps)
-
-
 def as_float32(value: float) -> float:
     return float(struct.unpack("f", struct.pack("f", value))[0])
 
