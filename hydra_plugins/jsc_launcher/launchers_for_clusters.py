@@ -5,9 +5,6 @@ Why not hydra-submitit-launcher, whose names of settings these are, and hydra-ra
 importing torch. They raise at the first job that failed, and know neither resuming nor a table. The latter wants
 cloudpickle below 3 and boto3. Submitit itself, which is kept up, does its part here: it writes the batch script, packs
 the tasks, submits them as an array, keeps their logs.
-
-Hydra executes plugins' modules in the order of their names, again if they are imported: this one's must come after
-jsc_launcher's, or its classes would be none of the JscLauncher that other modules know.
 """
 
 import importlib.util

@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra.core.plugins import Plugins
-from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 from omegaconf import OmegaConf
 
-from hydra_plugins.jsc_launcher import _cluster, jsc_launcher
+from hydra_plugins.jsc_launcher import _cluster
 from hydra_plugins.jsc_launcher._cluster import OnCluster
 from hydra_plugins.jsc_launcher._task import COMPLETED
 from hydra_plugins.jsc_launcher.launchers_for_clusters import RayLauncher, SlurmLauncher
@@ -261,14 +259,6 @@ def test_settings_have_their_ranges(
     built = launcher(**setting)
     with pytest.raises(CommandError, match=message):
         built.setup(hydra_context=HydraContext(None, None), task_function=main, config=OmegaConf.create())  # type: ignore[arg-type]
-
-
-def test_hydra_finds_jscs_own_launchers() -> None:
-    """It executes modules anew that are imported already, which makes new classes of the same names."""
-    found = {launcher.__name__: launcher for launcher in Plugins.instance().discover(Launcher)}
-    assert {"JscLauncher", "SlurmLauncher", "RayLauncher"} <= set(found)
-    assert issubclass(found["SlurmLauncher"], jsc_launcher.JscLauncher)
-    assert issubclass(found["RayLauncher"], jsc_launcher.JscLauncher)
 
 
 def test_any_option_of_sbatch_may_be_given() -> None:
