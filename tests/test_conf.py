@@ -4,6 +4,7 @@ import pkgutil
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from torch import nn
 
@@ -37,7 +38,9 @@ def test_models_are_in_the_registry(choice: str) -> None:
 @pytest.mark.parametrize("choice", choices("optimizer"))
 def test_optimizers_build(choice: str) -> None:
     settings = settings_of(f"optimizer={choice}", "optimizer.lr=0.25", "optimizer.weight_decay=0.125").optimizer
-    optimizer = construct(settings, params=build_model("jsc-tiny", num_features=16, num_classes=5).parameters())
+    optimizer = construct(
+        settings, torch.optim.Optimizer, params=build_model("jsc-tiny", num_features=16, num_classes=5).parameters()
+    )
     assert settings.name == choice
     assert (optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["weight_decay"]) == (0.25, 0.125)
 
@@ -50,7 +53,9 @@ def test_schedulers_build(choice: str) -> None:
     assert (schedule is None) == (choice == "none")
     if schedule is not None:
         optimizer = construct(
-            settings_of().optimizer, params=build_model("jsc-tiny", num_features=2, num_classes=2).parameters()
+            settings_of().optimizer,
+            torch.optim.Optimizer,
+            params=build_model("jsc-tiny", num_features=2, num_classes=2).parameters(),
         )
         schedule.start(optimizer, total_steps=10)
 

@@ -14,7 +14,7 @@ from typing import Protocol
 from hydra_plugins.jsc_launcher._task import COMPLETED, task_of
 from jsc.results import RESULT_FILE
 from jsc.sweep.place import End, Listener, Work
-from jsc.sweep.plan import FINISHED, Job
+from jsc.sweep.plan import FINISHED, Job, read_plan, recorded_overrides
 from jsc.sweep.split import Layout, Part
 
 log = logging.getLogger(__name__)
@@ -102,7 +102,9 @@ class OnCluster:
             return []
         folder = self._work.folder / LOG_FOLDER
         folder.mkdir(exist_ok=True)
-        commands = [task_of(self._work.folder, Part(k, self._num_tasks)) for k in range(1, len(parts) + 1)]
+        plan = read_plan(self._work.folder)
+        own = recorded_overrides(plan) if plan is not None else []
+        commands = [task_of(self._work.folder, Part(k, self._num_tasks), own) for k in range(1, len(parts) + 1)]
         tasks = self._cluster.submit(commands, folder)
         log.info("Submitted %d jobs in %d tasks: %s", len(jobs), len(tasks), ", ".join(tasks))
         return [

@@ -16,7 +16,7 @@ from jsc.cli import console
 from jsc.cli.command import check, check_added, command_of
 from jsc.cli.composer import job_composer
 from jsc.cli.settings import TrainSettings
-from jsc.errors import JobFailed
+from jsc.errors import CommandError, JobFailed
 from jsc.sweep.checks import died, rehearse_kinds
 from jsc.sweep.fork_server import Death, may_have_gpus, start_fork_server
 from jsc.sweep.plan import Job
@@ -49,7 +49,7 @@ class JobMaker:
             check_added("train", overrides, config)
             if num == first and not may_have_gpus():
                 start_fork_server()  # it gets ready while the others are composed
-            folder = (Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir).absolute()
+            folder = job_folder(Path(config.hydra.sweep.dir), str(config.hydra.sweep.subdir))
             told = tuple(overrides_of(config, "task"))
             jobs.append(Job(num, told, folder, command_of(told), settings, pickle.dumps(config)))
         found = rehearse_kinds([self._at_home(job.settings) for job in jobs], self._kinds)
@@ -83,6 +83,16 @@ class JobMaker:
         with read_write(config.hydra.sweep):
             config.hydra.sweep.subdir = subdir
         return config
+
+
+def job_folder(sweep: Path, subdir: str) -> Path:
+    """Where a job writes. Raises CommandError unless that lies in the sweep's folder: it might be a neighbour's."""
+    folder = (sweep / subdir).absolute()
+    if sweep.resolve() not in folder.resolve().parents:
+        raise CommandError(
+            f"hydra.sweep.subdir={subdir}: a job's folder lies in the sweep's, {sweep}; give a name in it"
+        )
+    return folder
 
 
 def save_multirun(config: DictConfig) -> None:

@@ -15,10 +15,13 @@ from jsc.sweep.split import Part
 COMPLETED = "COMPLETED"  # how a task ends whose command ran, as Slurm has it
 
 
-def task_of(sweep: Path, part: Part) -> Callable[[], None]:
-    """What a node runs, in surroundings like this process's: current folder, folders of modules, jsc's variables."""
+def task_of(sweep: Path, part: Part, own: Sequence[str] = ()) -> Callable[[], None]:
+    """What a node runs, in surroundings like this process's: current folder, folders of modules, jsc's variables.
+
+    `own`: the head's own overrides, which a file alone might not give (`jsc.cli.trust`).
+    """
     variables = {name: value for name, value in os.environ.items() if name.startswith("JSC_")}
-    overrides = (f"sweep.resume={quoted(str(sweep))}", f"sweep.part={part}")
+    overrides = (*own, f"sweep.resume={quoted(str(sweep))}", f"sweep.part={part}")
     return partial(_run, overrides, (Path.cwd(), sweep), tuple(sys.path), variables)
 
 

@@ -9,7 +9,13 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution, FloatDistribution, distribution_to_json
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+)
 from optuna.samplers import TPESampler
 from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -54,6 +60,11 @@ class Study:
     def overrides(self, number: int) -> list[str]:
         """What a trial chose, in Hydra's words."""
         params = self.trials[number].params
+        for key, distribution in self.space.items():  # the storage may be a stranger's
+            if key not in params or not _contains(distribution, params[key]):
+                raise CommandError(
+                    f"{STORAGE_FILE}: trial {number} chose {key}={params.get(key)}, which is not in the space"
+                )
         return [f"{key}={params[key]}" for key in self.space]
 
     def is_told(self, number: int) -> bool:
@@ -123,6 +134,13 @@ def _check_space(path: Path, before: dict[str, str], now: dict[str, str]) -> Non
             f"sweep.resume={path.parent}: the search space has changed: {'; '.join(changes)}. "
             "Give the one that the search began with, or start another search"
         )
+
+
+def _contains(distribution: BaseDistribution, value: Any) -> bool:
+    if isinstance(distribution, CategoricalDistribution):
+        return value in distribution.choices
+    assert isinstance(distribution, (FloatDistribution, IntDistribution))
+    return isinstance(value, (int, float)) and distribution.low <= value <= distribution.high
 
 
 def _rounded(value: Any, distribution: BaseDistribution) -> Any:

@@ -181,6 +181,14 @@ def default_settings(config_name: str, schema: type[BaseModel]) -> dict[str, Any
     return check(compose(config_name, []), schema).model_dump(by_alias=True)
 
 
+def own_dataset(name: str) -> dict[str, Any]:
+    """The keys of conf/dataset/<name>.yaml, where there is such a file: of the user's own configuration."""
+    files = {file.stem: file for file in (CONFIG_FOLDER / "dataset").glob("*.yaml")}
+    section = OmegaConf.to_container(OmegaConf.load(files[name])) if name in files else {}
+    assert isinstance(section, dict)
+    return {str(key): value for key, value in section.items()}
+
+
 def plain_value(config: DictConfig, key: str) -> Any:
     """A node of the configuration as dicts, lists and scalars, its interpolations resolved."""
     node = config[key]

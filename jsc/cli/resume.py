@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from jsc.cli.command import plain_value, quoted
 from jsc.cli.settings import MARKS, TrainSettings, changes_outcome, flat
+from jsc.cli.trust import check_recorded
 from jsc.errors import CommandError
 from jsc.results import CHECKPOINT_FOLDER, LAST_CHECKPOINT, METRICS_FILE, read_metrics
 
@@ -36,6 +37,7 @@ def resumed_overrides(path: Path, further: Sequence[str]) -> list[str]:
         raise CommandError("resume= goes on with one run; it cannot be swept with -m")
     replaced = {argument.partition("=")[0] for argument in further} | {"resume"}
     recorded = [str(override) for override in OmegaConf.load(folder / OVERRIDES_FILE)]
+    recorded = check_recorded(recorded, further, folder / OVERRIDES_FILE)
     started_with = [o for o in recorded if o.partition("=")[0] not in replaced]
     place = [f"hydra.run.dir={quoted(str(folder))}", f"resume={quoted(str(checkpoint))}"]
     return [*started_with, *further, *place]

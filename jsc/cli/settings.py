@@ -230,6 +230,7 @@ class TestSettings(Section):
     dataset: DatasetSettings | None
     accelerator: Literal["auto", "cpu", "gpu"]
     plugins: list[str]
+    trusted: list[str]
 
 
 class ModelsSettings(Section):

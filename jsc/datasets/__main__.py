@@ -19,6 +19,7 @@ from jsc.cli.help import answers_help
 from jsc.cli.settings import DatasetsSettings
 from jsc.datasets.cache import cache_folder, load_jets
 from jsc.datasets.card import data_card
+from jsc.datasets.jets import JetSource
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str]) -> None:
         print(f"dataset=NAME shows one. Downloads and prepared jets: {cache_folder()} (JSC_DATA_DIR)")
         return
     settings = compose_command("datasets", arguments, DatasetsSettings)
-    jets = load_jets(construct(settings.dataset))
+    jets = load_jets(construct(settings.dataset, JetSource))
     print(rendered(data_card(jets)))
     plain_variant = re.sub(r"[^\w.-]+", "_", jets.variant)
     picture = Path(settings.out) / f"features_{plain_variant}.png"

@@ -39,6 +39,7 @@ class JetTable:
     num_dropped: int = 0
 
 
+@runtime_checkable
 class JetSource(Protocol):
     """Where jets come from. A data set's YAML names one as its `_target_`; its other keys are the arguments."""
 

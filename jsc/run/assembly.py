@@ -17,10 +17,11 @@ import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import Logger
 from torch import nn
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from jsc.cli.construction import construct
+from jsc.cli.construction import check_kind, construct
 from jsc.cli.explanation import nearest
 from jsc.cli.settings import (
     DatasetSettings,
@@ -30,7 +31,7 @@ from jsc.cli.settings import (
     TrainerSettings,
     TrainSettings,
 )
-from jsc.datasets import PreparedJets, load_jets
+from jsc.datasets import JetSource, PreparedJets, load_jets
 from jsc.engine import CannotLower, CrossEntropy, lower, lower_optimizer
 from jsc.errors import CommandError
 from jsc.fit.checkpoint import AtomicCheckpointIO, LastCheckpoint
@@ -79,7 +80,7 @@ def prepare(settings: TrainSettings, folder: Path) -> Prepared:
     if settings.trainer.precision == "64-true":
         network.double()  # Lightning would do so only after it had read a checkpoint's weights into float32
     with _lightnings_words():
-        callbacks: list[Callback] = [construct(c) for c in settings.callbacks.values() if c is not None]
+        callbacks: list[Callback] = [construct(c, Callback) for c in settings.callbacks.values() if c is not None]
     schedule = build_schedule(settings.scheduler)
     engine = choose_engine(settings, network, schedule, callbacks)
     task = JetClassifier(
@@ -98,7 +99,7 @@ def jets_of(settings: DatasetSettings) -> PreparedJets:
     """A data set, ready to train on; read once a process, however many jobs train on it. Raises DatasetError."""
     key = settings.model_dump_json(by_alias=True, exclude={"batch_size"})
     if key not in _jets:
-        _jets[key] = load_jets(construct(settings))
+        _jets[key] = load_jets(construct(settings, JetSource))
     return _jets[key]
 
 
@@ -128,7 +129,7 @@ def build_network(settings: ModelSettings, jets: PreparedJets) -> nn.Module:
 def build_optimizer(settings: OptimizerSettings, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     """Raises CommandError with the optimizer's own words."""
     try:
-        optimizer: torch.optim.Optimizer = construct(settings, params=parameters)
+        optimizer: torch.optim.Optimizer = construct(settings, torch.optim.Optimizer, params=parameters)
     except LookupError as error:  # torch checks what betas are, not how many
         raise CommandError(f"optimizer {_told(settings.name, settings.arguments)}: {error}") from error
     return optimizer
@@ -138,6 +139,10 @@ def build_schedule(settings: SchedulerSettings) -> Schedule | None:
     """None for a constant learning rate."""
     if settings.target is None:
         return None
+    try:
+        check_kind(settings.target, LRScheduler)
+    except (AttributeError, ImportError, ValueError) as error:
+        raise CommandError(f"scheduler {settings.name}: {error}") from error
     return Schedule(
         make=partial(pkgutil.resolve_name(settings.target), **(settings.model_extra or {})),
         interval=settings.interval,
@@ -202,7 +207,9 @@ def build_trainer(settings: TrainSettings, engine: Engine, folder: Path, callbac
         **arguments,
         default_root_dir=folder,
         callbacks=[EpochRecorder(folder), StopOnSignal(last_checkpoint), *callbacks],
-        logger=[construct(section, save_dir=folder) for section in settings.logger.values() if section is not None],
+        logger=[
+            construct(section, Logger, save_dir=folder) for section in settings.logger.values() if section is not None
+        ],
         plugins=[AtomicCheckpointIO(best_waits=any(isinstance(c, LastCheckpoint) for c in callbacks))],
         enable_progress_bar=False,  # callbacks.progress draws ours
         enable_model_summary=False,

@@ -6,7 +6,9 @@ from pathlib import Path
 import torch
 
 from jsc.cli import console
+from jsc.cli.command import own_dataset
 from jsc.cli.settings import DatasetSettings, ModelSettings, TestSettings, TrainSettings
+from jsc.cli.trust import check_recorded_dataset
 from jsc.errors import CommandError
 from jsc.fit.checkpoint import StoredModel, load_weights, read_checkpoint
 from jsc.fit.engine import TorchEngine
@@ -27,14 +29,7 @@ def score_checkpoint(settings: TestSettings) -> None:
     path = checkpoint_of(Path(settings.checkpoint))
     import_plugins(settings.plugins)
     stored = read_checkpoint(path)
-    model_settings, dataset_settings, plugins = described(settings, stored)
-    if model_settings.name not in model_names():  # a network of jsc's is tested without the plugins that it came with
-        try:
-            import_plugins(plugins)
-        except CommandError as error:
-            raise CommandError(
-                f"{path} was trained with {error}. Test it from that module's folder, or give plugins=[...]"
-            ) from error
+    model_settings, dataset_settings = described(settings, stored, path)
     jets = jets_of(dataset_settings)
     warnings: list[str] = []
     if stored.hyper_parameters is not None:
@@ -62,14 +57,26 @@ def score_checkpoint(settings: TestSettings) -> None:
         print(f"Warning: {warning}", file=sys.stderr)
 
 
-def described(settings: TestSettings, stored: StoredModel) -> tuple[ModelSettings, DatasetSettings, list[str]]:
-    """The model, the data set and the plugins: the command's, else those that the checkpoint was trained with."""
+def described(settings: TestSettings, stored: StoredModel, path: Path) -> tuple[ModelSettings, DatasetSettings]:
+    """The model and the data set: the command's, else those that the checkpoint was trained with.
+
+    Raises CommandError where these are nothing that a file alone may name (`jsc.cli.trust`).
+    """
     if stored.hyper_parameters is not None:
         trained = TrainSettings.model_validate(stored.hyper_parameters["settings"])
-        return settings.model or trained.model, settings.dataset or trained.dataset, settings.plugins or trained.plugins
+        model, dataset = settings.model or trained.model, settings.dataset or trained.dataset
+        if model.name not in model_names() and not settings.plugins:
+            plugins = ",".join(trained.plugins)
+            raise CommandError(
+                f"{path} was trained with model.name={model.name} of plugins=[{plugins}], code that is not imported "
+                f"because a file says so. If you know it, give plugins=[{plugins}]"
+            )
+        if settings.dataset is None:
+            check_recorded_dataset(dataset, own_dataset(dataset.name), settings.trusted, path)
+        return model, dataset
     if settings.model is None or settings.dataset is None:
         raise CommandError(
             f"{settings.checkpoint} holds weights alone, so say what they belong to: "
             f"python -m jsc.test checkpoint={settings.checkpoint} model=jsc_tiny dataset=jsc_sample"
         )
-    return settings.model, settings.dataset, settings.plugins
+    return settings.model, settings.dataset

@@ -18,6 +18,7 @@ from typing import Any
 
 from jsc.cli.command import fixed_and_swept, key_of, quoted
 from jsc.cli.settings import TrainSettings, flat
+from jsc.cli.trust import check_recorded
 from jsc.errors import CommandError, ResultError
 from jsc.reporting.sweep_table import CSV_FILE, MARKDOWN_FILE, SweepRow, sweep_csv, sweep_markdown
 from jsc.results import (
@@ -250,13 +251,19 @@ def _same(a: Any, b: Any) -> bool:
     return bool(a == b and type(a) is type(b)) or both_nan
 
 
+def recorded_overrides(plan: Mapping[str, Any]) -> list[str]:
+    """Those that a sweep was started with, without where it lay and what was asked of that launch alone."""
+    of_a_launch = ("hydra.sweep.dir", "sweep.resume", "sweep.part", "sweep.dry_run")
+    return [str(override) for override in plan["words"] if key_of(str(override)) not in of_a_launch]
+
+
 def resumed_sweep(folder: Path, further: Sequence[str]) -> list[str]:
     """The overrides that a sweep was started with, `further` ones in their places, and where it goes on.
 
     If another launcher is chosen the settings of the one before are dropped. Raises CommandError.
     """
     plan = read_plan(folder)
-    recorded = [] if plan is None else [str(override) for override in plan["words"]]
+    recorded = [] if plan is None else recorded_overrides(plan)
     if any(override.startswith("hydra/launcher=") and override not in recorded for override in further):
         recorded = [o for o in recorded if not o.lstrip("+").startswith("hydra.launcher.")]
     has_overrides = any(not override.startswith("-") for override in further)
@@ -264,8 +271,7 @@ def resumed_sweep(folder: Path, further: Sequence[str]) -> list[str]:
         raise CommandError(f"sweep.resume={folder}: there is no such folder; give that of a sweep")
     if plan is None and not has_overrides:
         raise CommandError(f"sweep.resume={folder}: holds no {PLAN_FILE}, so no job of it began: start the sweep anew")
-    dropped = ("hydra.sweep.dir", "sweep.resume", "sweep.part", "sweep.dry_run")
-    overrides = {key_of(o): o for o in recorded if key_of(o) not in dropped}
+    overrides = {key_of(o): o for o in check_recorded(recorded, further, folder / PLAN_FILE)}
     overrides |= {key_of(o): o for o in further if o not in ("-m", "--multirun")}
     place = quoted(str(folder))
     return ["-m", *overrides.values(), f"sweep.resume={place}", f"hydra.sweep.dir={place}"]

@@ -58,7 +58,7 @@ def plain_fit(settings: TrainSettings) -> tuple[nn.Module, list[tuple[float, ...
     torch.manual_seed(settings.seed)
     model = build_model(settings.model.name, num_features=16, num_classes=5, options=settings.model.options).double()
     count_dropout(model, seed=settings.seed)
-    optimizer: torch.optim.Optimizer = construct(settings.optimizer, params=model.parameters())
+    optimizer: torch.optim.Optimizer = construct(settings.optimizer, torch.optim.Optimizer, params=model.parameters())
     loss = CrossEntropy(settings.loss.label_smoothing, settings.loss.class_weights)
     x_NF, labels_N = torch.from_numpy(jets.x_NF).double(), torch.from_numpy(jets.labels_N).long()
     val = jets.rows_of("val")

@@ -1,5 +1,6 @@
 """The head of a sweep on a cluster, without one: what its tasks would write is written by the tests."""
 
+import json
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -75,7 +76,7 @@ def settings() -> TrainSettings:
 @pytest.fixture
 def work(tmp_path: Path, settings: TrainSettings) -> Work:
     """Three runs."""
-    (tmp_path / "sweep.json").touch()
+    (tmp_path / "sweep.json").write_text(json.dumps({"words": ["plugins=[mine]", "sweep.dry_run=false"]}))
     return Work(
         folder=tmp_path,
         jobs=[Job(num, (f"seed={num}",), tmp_path / f"{num}_seed={num}", "", settings) for num in range(3)],

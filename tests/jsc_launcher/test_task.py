@@ -31,7 +31,7 @@ def test_a_task_is_the_ordinary_command_in_its_heads_surroundings(
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend("/where/models/are")
     monkeypatch.setenv("JSC_MARK", "here")
-    task = pickle.loads(pickle.dumps(task_of(sweep, Part(3, 20))))  # as it is sent to a node
+    task = pickle.loads(pickle.dumps(task_of(sweep, Part(3, 20), ["plugins=[mine]"])))  # as it is sent to a node
     monkeypatch.chdir(elsewhere)
     monkeypatch.setattr(sys, "path", ["/of/the/node"])
     monkeypatch.setattr(sys, "argv", ["submitit"])
@@ -40,7 +40,13 @@ def test_a_task_is_the_ordinary_command_in_its_heads_surroundings(
 
     def train(name: str, *, run_name: str, alter_sys: bool) -> NoReturn:
         assert (name, run_name, alter_sys) == ("jsc.train", "__main__", True)
-        assert sys.argv == ["jsc.train", "-m", f"sweep.resume='{tmp_path}/it\\'s a sweep'", "sweep.part=3/20"]
+        assert sys.argv == [
+            "jsc.train",
+            "-m",
+            "plugins=[mine]",
+            f"sweep.resume='{tmp_path}/it\\'s a sweep'",
+            "sweep.part=3/20",
+        ]
         assert Path.cwd() == tmp_path
         assert sys.path[:2] == ["/of/the/node", "/where/models/are"]
         assert os.environ["JSC_MARK"] == "here"
