@@ -110,12 +110,12 @@ def prove_folder(folder: Path, jets: TestJets | None, simulator: str, num_random
     try:
         network = read_network(folder / NETWORK_FILE)
         made_as = json.loads((folder / RESOURCES_FILE).read_text())["circuit"]["options"]
-        recorded = json.loads((folder / VERILOG_FOLDER / INTERFACE_FILE).read_text())
+        recorded = json.loads((folder / INTERFACE_FILE).read_text())
         circuit = shift_add_circuit(network, **made_as)
         for key in ("inputs", "outputs", "output_fraction_bits"):
             if recorded[key] != circuit.interface[key]:
                 raise CircuitError(
-                    f"{folder / VERILOG_FOLDER / INTERFACE_FILE} is not that of {folder / NETWORK_FILE}: {key} are "
+                    f"{folder / INTERFACE_FILE} is not that of {folder / NETWORK_FILE}: {key} are "
                     f"{recorded[key]}, and should be {circuit.interface[key]}"
                 )
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -136,7 +136,7 @@ def _circuit(network: Network, folder: Path, options: CircuitOptions, say: Say) 
     say(f"circuit: about {circuit.lut_estimate:,.0f} LUTs, {circuit.latency_cycles} clock cycles")
     for name, verilog in circuit.files.items():
         write_atomically(folder / VERILOG_FOLDER / name, verilog, durable=False)
-    _write_json(folder / VERILOG_FOLDER / INTERFACE_FILE, circuit.interface)
+    _write_json(folder / INTERFACE_FILE, circuit.interface)
     has_registers = circuit.latency_cycles > 0
     script = vivado_script(part=options.part, clock_period_ns=options.clock_period_ns, has_registers=has_registers)
     write_atomically(folder / VIVADO_FILE, script)

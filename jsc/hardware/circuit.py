@@ -17,6 +17,7 @@ import numpy.typing as npt
 from jsc.hardware.network import Integers, Network, Quantize, quantized, wire_bits
 
 TOP_MODULE = "network"
+TIMESCALE = "`timescale 1ns / 1ps"  # in every file, or simulators warn of those without
 _WORDS_OF_VERILOG = """
     alias always and assert assign assume before begin bind bins bit break buf byte case cell chandle checker class
     clk clocking config const constraint context continue cover covergroup coverpoint cross deassign default defparam
@@ -238,7 +239,7 @@ class _Builder:
         declared = ["input clk", *(signal.declared("input") for signal in inputs)]
         declared += [f"output signed [{out['bits'] - 1}:0] {out['name']}" for out in outputs]
         head = (
-            f"// {self.network.model}, trained on {self.network.dataset}; written by jsc from network.json.\n"
+            f"{TIMESCALE}\n// {self.network.model}, trained on {self.network.dataset}; written by jsc from network.json.\n"
             "// In: the integers of its input quantiser, a new jet every clock cycle. "
             f"Out, {self.cycles} cycles later: logits\n// with {self.network.output_fraction_bits} fraction bits.\n"
         )
@@ -287,7 +288,7 @@ class _Builder:
             current = self.registered(current)
             self.depths.append(0)
         self.depths[-1] += sums.depths[0]
-        bus = f"{{{', '.join(s.name for s in reversed(current.values()))}}}"
+        bus = "{" + ",\n        ".join(s.name for s in reversed(current.values())) + "}"
         name, parts = self.network.layer_names[index], len(sums.modules)
         for stage, (module, verilog, bits) in enumerate(sums.modules):
             self.files[f"{module}.v"] = verilog
@@ -302,6 +303,10 @@ class _Builder:
             part = "" if parts == 1 else f", part {stage + 1} of {parts}"
             wires = len(places) if stage + 1 == parts else 0
             self.steps.append(Step("sums", f"{name}{part}: {sums.depths[stage]} adders in a row", wires, bits))
+        if halves_O.any():
+            self.lines.append(
+                "    // half of what rounding takes away is in these sums already: then cutting rounds half up"
+            )
         signals = {}
         for output, place in zip(sums.outputs, places, strict=True):
             half = int(halves_O[place])

@@ -13,7 +13,7 @@ from da4ml.codegen.rtl.verilog import comb_logic_gen
 from da4ml.trace import FixedVariableArray, HWConfig, comb_trace, to_pipeline
 from da4ml.types import CombLogic, minimal_kif
 
-from jsc.hardware.circuit import Output, Sums
+from jsc.hardware.circuit import TIMESCALE, Output, Sums
 from jsc.hardware.network import Integers
 
 _ADDER, _CARRY = 1, -1  # da4ml counts a LUT a bit of an adder, and every adder as one step, however wide
@@ -56,7 +56,7 @@ class ShiftAdd:
         modules = []
         for name, stage in zip(names, stages, strict=True):
             bits = sum(sum(minimal_kif(q)) for q in stage.out_qint)
-            modules.append((name, comb_logic_gen(stage, name), bits))
+            modules.append((name, comb_logic_gen(stage, name, timescale=TIMESCALE), bits))
         return Sums(
             modules=modules,
             outputs=_places(stages[-1]),

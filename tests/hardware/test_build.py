@@ -32,7 +32,7 @@ def test_what_a_folder_holds(tmp_path: Path) -> None:
     verilog = {name for name in files if name.endswith(".v")}
     assert files - verilog == {
         *("network.json", "resources.json", "proof.json", "vivado.tcl", "hardware.md", "hardware.html"),
-        *("verilog/interface.json", "vectors/inputs.hex", "vectors/logits.hex", "figures/pipeline.png"),
+        *("interface.json", "vectors/inputs.hex", "vectors/logits.hex", "figures/pipeline.png"),
     }
     assert {"verilog/network.v", "vectors/testbench.v", "verilog/shift_adder.v"} <= verilog
     assert [path.name for path in tmp_path.iterdir()] == ["circuit"]
@@ -40,7 +40,7 @@ def test_what_a_folder_holds(tmp_path: Path) -> None:
     resources = json.loads((folder / "resources.json").read_text())
     assert (resources["ebops"], resources["num_nonzero_weights"]) == (net.ebops, net.num_nonzero_weights)
     assert resources["circuit"]["backend"].startswith("da4ml ")
-    interface = json.loads((folder / "verilog" / "interface.json").read_text())
+    interface = json.loads((folder / "interface.json").read_text())
     assert resources["circuit"]["latency_cycles"] == interface["latency_cycles"] > 0
     assert resources["synthesis"] is None
     assert any("vectors: Verilog (Icarus Verilog" in line for line in said)
@@ -146,7 +146,7 @@ def test_builds_beside_each_other_leave_one_whole_folder(tmp_path: Path) -> None
             seen.add(tuple(set(read_files(out))))
     for writer in writers:
         writer.join()
-    assert seen <= {(str(number),) for number in range(6)}
+    assert seen - {()} <= {(str(number),) for number in range(6)}  # (): replaced while it was read
     assert len(read_files(out)) == 10
     assert [path.name for path in tmp_path.iterdir()] == ["circuit"]
 

@@ -151,7 +151,7 @@ def test_a_network_with_other_ports_is_found(folder: Path) -> None:
 
 
 @needs_icarus
-@pytest.mark.parametrize("name", ["network.json", "resources.json", "verilog/interface.json"])
+@pytest.mark.parametrize("name", ["network.json", "resources.json", "interface.json"])
 def test_a_folder_that_is_not_whole_is_refused(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(CommandError, match="make the folder again"):
