@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -95,19 +94,6 @@ endmodule
 """
 
 
-class Simulator(Protocol):
-    """Runs a test bench on a circuit."""
-
-    name: str  # with its version
-
-    def run(self, verilog: Sequence[Path], vectors: Path, work: Path, *, probe: bool = False) -> str:
-        """What the test bench, one of the Verilog files, prints when it reads the files in `vectors`.
-
-        Builds in the folder `work`. Raises CircuitError if the Verilog cannot be simulated.
-        """
-        ...
-
-
 class Verilator:
     """Compiles the circuit: takes seconds to start, and then microseconds a jet."""
 
@@ -126,7 +112,10 @@ class Verilator:
             _found(tool)
 
     def run(self, verilog: Sequence[Path], vectors: Path, work: Path, *, probe: bool = False) -> str:
-        """See `Simulator`."""
+        """What the test bench, one of the Verilog files, prints when it reads the files in the folder `vectors`.
+
+        Builds in the folder `work`. Raises CircuitError if the Verilog cannot be simulated.
+        """
         build = ["--binary", "--timing", "--top-module", "testbench", "-Wno-fatal", "-Wno-lint", "-Wno-style"]
         build += ["-j", "2", "--Mdir", str(work.absolute()), "-CFLAGS", "-std=c++20", *(["-DPROBE"] if probe else [])]
         # Optimising the C++ takes longer than it saves: a million jets take seconds as it is.
@@ -144,14 +133,15 @@ class Icarus:
         self.name = " ".join(run_tool([self._compiler, "-V"], Path()).split()[:4])
 
     def run(self, verilog: Sequence[Path], vectors: Path, work: Path, *, probe: bool = False) -> str:
-        """See `Simulator`."""
+        """See `Verilator.run`."""
         program = str(work.absolute() / "testbench.vvp")
         build = ["-g2005", "-s", "testbench", "-o", program, *(["-DPROBE"] if probe else [])]
         run_tool([self._compiler, *build, *(str(path.absolute()) for path in verilog)], work)
         return run_tool([self._interpreter, "-n", program], vectors)
 
 
-SIMULATORS: Mapping[str, type[Verilator] | type[Icarus]] = {"verilator": Verilator, "icarus": Icarus}
+Simulator = Verilator | Icarus
+SIMULATORS: Mapping[str, type[Simulator]] = {"verilator": Verilator, "icarus": Icarus}
 
 
 def find_simulator(wanted: str) -> Simulator:

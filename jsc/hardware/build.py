@@ -1,6 +1,7 @@
 """From a network to its folder: circuit, proof, cost and datasheet; whole, or not at all."""
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -159,6 +160,8 @@ def _prove(
     say: Say,
 ) -> Integers:
     """Prove what lies in a circuit's folder, and write the vectors and PROOF_FILE there; the logits [N, C]."""
+    for path in (folder / NETWORK_FILE, *sorted((folder / VERILOG_FOLDER).glob("*.v"))):
+        proof.files[str(path.relative_to(folder))] = hashlib.sha256(path.read_bytes()).hexdigest()
     logits_NC = expected_logits(network, circuit, vectors, proof, say)
     write_vectors(network, circuit, vectors, logits_NC, folder / VECTORS_FOLDER)
     if jets is None:

@@ -239,7 +239,7 @@ class _Builder:
         declared = ["input clk", *(signal.declared("input") for signal in inputs)]
         declared += [f"output signed [{out['bits'] - 1}:0] {out['name']}" for out in outputs]
         head = (
-            f"{TIMESCALE}\n// {self.network.model}, trained on {self.network.dataset}; written by jsc from network.json.\n"
+            f"{TIMESCALE}\n// {self.network.model}, trained on {self.network.dataset}; made by jsc from network.json.\n"
             "// In: the integers of its input quantiser, a new jet every clock cycle. "
             f"Out, {self.cycles} cycles later: logits\n// with {self.network.output_fraction_bits} fraction bits.\n"
         )

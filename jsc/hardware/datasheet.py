@@ -50,7 +50,7 @@ def write_datasheet(
     sections.append(Section("Proof", _proof(proof)))
     sections.append(Section("Cost", _cost(network, circuit, resources)))
     if circuit is not None:
-        sections.append(Section("Use it", _use(circuit)))
+        sections.append(Section("Use it", _use()))
     document = Document(f"The circuit of {network.model}", tuple(sections))
     drawings = {figure.name: save(figure.draw) for figure in document.figures}
     for name, drawing in drawings.items():
@@ -196,9 +196,7 @@ def _cost(network: Network, circuit: Circuit | None, resources: Resources | None
     return Table(caption, ("what", "number", "by"), tuple(rows)), Bullets(BIASES)
 
 
-def _use(circuit: Circuit) -> tuple[Block, ...]:
-    theirs = sorted({"shift_adder.v", "negative.v"} & set(circuit.files))
-    licence = f"{' and '.join(theirs)} are da4ml's, under the LGPLv3; " if theirs else ""
+def _use() -> tuple[Block, ...]:
     return (
         Paragraph("The proof's vectors through the Verilog again, in the folder `vectors`:"),
         Command(f"iverilog -g2005 -s testbench -o bench.vvp ../verilog/*.v {BENCH_FILE} && vvp -n bench.vvp"),
@@ -209,7 +207,6 @@ def _use(circuit: Circuit) -> tuple[Block, ...]:
             "python -m jsc.hardware predict circuit=FOLDER dataset=jsc_sample\n"
             "python -m jsc.hardware prove circuit=FOLDER dataset=jsc_sample"
         ),
-        Paragraph(f"Of the files in `verilog` {licence}the others were written for this network."),
     )
 
 

@@ -25,7 +25,6 @@ MAX_FRACTION_BITS = 32
 MAX_LOGIT_BITS = 53  # those of a float64, with which da4ml's interpreter computes
 MAX_FILE_BYTES = 16 * 2**20
 MAX_NAME_LENGTH = 200  # they become names of ports and comments in Verilog
-MAX_FAULTS_SHOWN = 5
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -161,12 +160,15 @@ class Network:
 
     def __post_init__(self) -> None:
         _check(self)
-        wires, units = [_input_wires(self.input)], []
+        q = self.input
+        wires, units = [Wires("input", q.fraction_bits, q.low, q.high, wire_bits(q.low, q.high))], []
         for name, layer in zip(self.layer_names, self.layers, strict=True):
+            in_units = None
             if isinstance(layer, Linear):
                 leaving, in_units = _summed(name, layer, wires[-1])
-            else:
-                leaving, in_units = _quantized_wires(name, layer, wires[-1]), None
+            else:  # rounding and saturation keep the order: bounds are mapped like any value
+                low, high = (quantized(n, wires[-1].fraction_bits, layer) for n in (wires[-1].low, wires[-1].high))
+                leaving = Wires(name, layer.fraction_bits, low, high, wire_bits(layer.low, layer.high))
             wires.append(leaving)
             units.append(in_units)
         object.__setattr__(self, "wires", tuple(wires))
@@ -297,16 +299,6 @@ def quantized(n: Integers, fraction_bits: Integers, layer: Quantize) -> Integers
     return saturated
 
 
-def _input_wires(q: InputQuantizer) -> Wires:
-    return Wires("input", q.fraction_bits, q.low, q.high, wire_bits(q.low, q.high))
-
-
-def _quantized_wires(name: str, layer: Quantize, entering: Wires) -> Wires:
-    """Rounding and saturation keep the order, so bounds are mapped like any value."""
-    low, high = (quantized(bound, entering.fraction_bits, layer) for bound in (entering.low, entering.high))
-    return Wires(name, layer.fraction_bits, low, high, wire_bits(layer.low, layer.high))
-
-
 def _summed(name: str, layer: Linear, entering: Wires) -> tuple[Wires, tuple[Integers, Integers]]:
     """The wires that leave a linear layer; its weights [O, I] and bias [O] in units of each sum's finest term.
 
@@ -342,6 +334,7 @@ def _shifts_to_one_grid(last: Wires) -> Integers:
 
 
 def _on_one_grid(last: Wires) -> Wires:
+    """The logits' wires. Raises NetworkError if one would be wider than MAX_LOGIT_BITS."""
     shifts = _shifts_to_one_grid(last)
     bits = magnitude_bits(np.maximum(-last.low, last.high)) + shifts
     if bits.max() >= MAX_LOGIT_BITS:
@@ -349,10 +342,10 @@ def _on_one_grid(last: Wires) -> Wires:
             f"{last.name}: its logits need {bits.max()} bits with one number of fraction bits for all, and may have "
             f"{MAX_LOGIT_BITS - 1}: bring the fraction bits of the classes nearer to each other"
         )
-    moves = (last.low != 0) | (last.high != 0)
-    grid = (last.fraction_bits + shifts)[moves].max(initial=-4 * MAX_FRACTION_BITS) if moves.any() else 0
     low, high = last.low << shifts, last.high << shifts
-    return Wires("logits", np.full_like(low, grid), low, high, wire_bits(np.minimum(low, -1), high))
+    moves = (low != 0) | (high != 0)
+    grid = np.full_like(low, (last.fraction_bits + shifts)[moves][0] if moves.any() else 0)
+    return Wires("logits", grid, low, high, wire_bits(np.minimum(low, -1), high))
 
 
 def _check(network: Network) -> None:
@@ -467,9 +460,9 @@ def read_network(path: Path) -> Network:
                 raise NetworkError(f"{count}: {getattr(file, count)}, and there are {len(plain[names])} {names}")
         return Network(**plain)
     except pydantic.ValidationError as error:
-        faults = [f"{_key(e['loc'])}: {e['msg']}" for e in error.errors(include_url=False, include_input=False)]
-        more = f"; and {len(faults) - MAX_FAULTS_SHOWN} more" if len(faults) > MAX_FAULTS_SHOWN else ""
-        raise NetworkError(f"{path}: {'; '.join(faults[:MAX_FAULTS_SHOWN])}{more}") from error
+        first, *others = error.errors(include_url=False, include_input=False)
+        more = f" (and {len(others)} more faults)" if others else ""
+        raise NetworkError(f"{path}: {_key(first['loc'])}: {first['msg']}{more}") from error
     except NetworkError as error:
         raise NetworkError(f"{path}: {error}") from error
     except OSError as error:

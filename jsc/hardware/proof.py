@@ -68,6 +68,7 @@ class Proof:
     """What was compared, and on how many vectors; what was not, and why."""
 
     vectors: dict[str, int]
+    files: dict[str, str] = field(default_factory=dict)  # of what all this is said: SHA-256 by name
     equal: list[dict[str, Any]] = field(default_factory=list)  # what, by which tool, on how many vectors
     not_proved: list[dict[str, str]] = field(default_factory=list)  # what, why
     inexact: Emulation | None = None
@@ -164,8 +165,8 @@ def prove_verilog(
         raise CircuitError(f"{simulator.name} compared {compared} of {len(vectors.n_NF)} vectors of {folder}")
     if different:
         raise CircuitError(
-            f"the Verilog in {verilog} (under {simulator.name}) differs from network.json at {different:,} of "
-            f"{compared:,} vectors, first at " + _probed(circuit, sources, vectors, first, simulator)
+            f"the Verilog (under {simulator.name}) differs from network.json at {different:,} of {compared:,} vectors, "
+            "first at " + _probed(circuit, sources, vectors, first, simulator)
         )
     proof.equal.append({"what": "Verilog", "tool": simulator.name, "vectors": compared})
 

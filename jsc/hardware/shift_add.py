@@ -5,9 +5,7 @@ Its graph has additions, subtractions and constants alone, in integers; `predict
 
 from collections.abc import Mapping
 from importlib.metadata import version
-from importlib.resources import files as package_files
 
-import da4ml
 import numpy as np
 from da4ml.codegen.rtl.verilog import comb_logic_gen
 from da4ml.trace import FixedVariableArray, HWConfig, comb_trace, to_pipeline
@@ -16,6 +14,41 @@ from da4ml.types import CombLogic, minimal_kif
 from jsc.hardware.circuit import TIMESCALE, Output, Sums
 from jsc.hardware.network import Integers
 
+# With the parameters that da4ml's code gives them, by position.
+SHIFT_ADDER = f"""\
+{TIMESCALE}
+// in0 + in1 * 2^SHIFT1, or the difference; a negative SHIFT1 moves in0 instead
+module shift_adder #(
+    parameter BITS0 = 1, BITS1 = 1, SIGNED0 = 0, SIGNED1 = 0, BITS_OUT = 1, SHIFT1 = 0, SUBTRACT = 0
+) (
+    input [BITS0-1:0] in0,
+    input [BITS1-1:0] in1,
+    output [BITS_OUT-1:0] out
+);
+    // verilator lint_off WIDTH
+    wire signed [BITS0:0] with_sign0 = {{SIGNED0 ? in0[BITS0-1] : 1'b0, in0}};
+    wire signed [BITS1:0] with_sign1 = {{SIGNED1 ? in1[BITS1-1] : 1'b0, in1}};
+    wire signed [BITS_OUT-1:0] term0 = with_sign0 <<< (SHIFT1 < 0 ? -SHIFT1 : 0);
+    wire signed [BITS_OUT-1:0] term1 = with_sign1 <<< (SHIFT1 > 0 ? SHIFT1 : 0);
+    // verilator lint_on WIDTH
+    assign out = SUBTRACT ? term0 - term1 : term0 + term1;
+endmodule
+"""
+NEGATIVE = f"""\
+{TIMESCALE}
+module negative #(
+    parameter BITS_IN = 1, BITS_OUT = 1, SIGNED = 0
+) (
+    input [BITS_IN-1:0] in,
+    output [BITS_OUT-1:0] out
+);
+    // verilator lint_off WIDTH
+    wire signed [BITS_IN:0] with_sign = {{SIGNED ? in[BITS_IN-1] : 1'b0, in}};
+    wire signed [BITS_OUT-1:0] widened = with_sign;
+    // verilator lint_on WIDTH
+    assign out = -widened;
+endmodule
+"""
 _ADDER, _CARRY = 1, -1  # da4ml counts a LUT a bit of an adder, and every adder as one step, however wide
 
 
@@ -33,9 +66,8 @@ class ShiftAdd:
         self.latency_cutoff, self.delay_constraint = latency_cutoff, delay_constraint
 
     def files(self) -> Mapping[str, str]:
-        """da4ml's modules (LGPLv3)."""
-        sources = package_files(da4ml) / "codegen/rtl/verilog/source"
-        return {name: (sources / name).read_text() for name in ("shift_adder.v", "negative.v")}
+        """The modules of which da4ml's code for a graph is made."""
+        return {"shift_adder.v": SHIFT_ADDER, "negative.v": NEGATIVE}
 
     def sums(self, module: str, weights_OI: Integers, constants_O: Integers, low_I: Integers, high_I: Integers) -> Sums:
         """See `SumsBackend`."""

@@ -1,6 +1,7 @@
 """The proof: what is equal passes, and every planted fault is found and named."""
 
 import dataclasses
+import hashlib
 import json
 import re
 import shutil
@@ -68,6 +69,8 @@ def test_a_circuit_as_it_was_made_is_proved_with_counts(folder: Path) -> None:
     ]
     assert [row["what"] for row in proof.not_proved] == ["test jets", "the fused engine's logits"]
     assert json.loads((folder / "proof.json").read_text()) == dataclasses.asdict(proof)
+    assert proof.files["network.json"] == hashlib.sha256((folder / "network.json").read_bytes()).hexdigest()
+    assert "verilog/network.v" in proof.files
 
 
 def replaced(old: str, new: str) -> Callable[[str], str]:
@@ -102,7 +105,7 @@ def test_a_line_changed_in_the_verilog_is_found_and_named(folder: Path, fault: s
     name, edit, message = FAULTS[fault]
     path = folder / "verilog" / name
     path.write_text(edit(path.read_text()))
-    with pytest.raises(CircuitError, match=rf"Verilog in .* \(under Icarus.*\) differs from network.json .*{message}"):
+    with pytest.raises(CircuitError, match=rf"the Verilog \(under Icarus.*\) differs from network.json .*{message}"):
         prove(folder)
 
 

@@ -88,7 +88,7 @@ def test_a_fault_is_exit_code_1_and_one_message(
     capsys.readouterr()
     assert command("jsc.hardware", "prove", "circuit=circuit", *QUICK[1:]) == 1
     said = capsys.readouterr().err.splitlines()[-1]
-    assert said.startswith("jsc.hardware: the Verilog in circuit/verilog (under Icarus Verilog")
+    assert said.startswith("jsc.hardware: the Verilog (under Icarus Verilog")
     assert "in layers[1] (quantize), wire 0: it holds 14, and should hold 15" in said
 
 
