@@ -1,0 +1,127 @@
+"""The back end: da4ml makes a linear layer's sums of shifted inputs, with common parts of them shared.
+
+Its graph has additions, subtractions and constants alone, in integers; `predict` is da4ml's own interpreter of one.
+"""
+
+from collections.abc import Mapping
+from importlib.metadata import version
+
+import numpy as np
+from da4ml.codegen.rtl.verilog import comb_logic_gen
+from da4ml.trace import FixedVariableArray, HWConfig, comb_trace, to_pipeline
+from da4ml.types import CombLogic, minimal_kif
+
+from jsc.hardware.circuit import TIMESCALE, Output, Sums
+from jsc.hardware.network import Integers
+
+# With the parameters that da4ml's code gives them, by position.
+SHIFT_ADDER = f"""\
+{TIMESCALE}
+// in0 + in1 * 2^SHIFT1, or the difference; a negative SHIFT1 moves in0 instead
+module shift_adder #(
+    parameter BITS0 = 1, BITS1 = 1, SIGNED0 = 0, SIGNED1 = 0, BITS_OUT = 1, SHIFT1 = 0, SUBTRACT = 0
+) (
+    input [BITS0-1:0] in0,
+    input [BITS1-1:0] in1,
+    output [BITS_OUT-1:0] out
+);
+    // verilator lint_off WIDTH
+    wire signed [BITS0:0] with_sign0 = {{SIGNED0 ? in0[BITS0-1] : 1'b0, in0}};
+    wire signed [BITS1:0] with_sign1 = {{SIGNED1 ? in1[BITS1-1] : 1'b0, in1}};
+    wire signed [BITS_OUT-1:0] term0 = with_sign0 <<< (SHIFT1 < 0 ? -SHIFT1 : 0);
+    wire signed [BITS_OUT-1:0] term1 = with_sign1 <<< (SHIFT1 > 0 ? SHIFT1 : 0);
+    // verilator lint_on WIDTH
+    assign out = SUBTRACT ? term0 - term1 : term0 + term1;
+endmodule
+"""
+NEGATIVE = f"""\
+{TIMESCALE}
+module negative #(
+    parameter BITS_IN = 1, BITS_OUT = 1, SIGNED = 0
+) (
+    input [BITS_IN-1:0] in,
+    output [BITS_OUT-1:0] out
+);
+    // verilator lint_off WIDTH
+    wire signed [BITS_IN:0] with_sign = {{SIGNED ? in[BITS_IN-1] : 1'b0, in}};
+    wire signed [BITS_OUT-1:0] widened = with_sign;
+    // verilator lint_on WIDTH
+    assign out = -widened;
+endmodule
+"""
+_ADDER, _CARRY = 1, -1  # da4ml counts a LUT a bit of an adder, and every adder as one step, however wide
+
+
+class ShiftAdd:
+    """A `SumsBackend`.
+
+    `latency_cutoff`: at most so many adders in a row in one stage; 0: all in one. `delay_constraint`: how many adders
+    more than the fewest possible a sum may have in a row, where that saves some elsewhere; -1: any number.
+    """
+
+    name = "da4ml"
+    version = version("da4ml")
+
+    def __init__(self, *, latency_cutoff: int, delay_constraint: int) -> None:
+        self.latency_cutoff, self.delay_constraint = latency_cutoff, delay_constraint
+
+    def files(self) -> Mapping[str, str]:
+        """The modules of which da4ml's code for a graph is made."""
+        return {"shift_adder.v": SHIFT_ADDER, "negative.v": NEGATIVE}
+
+    def sums(self, module: str, weights_OI: Integers, constants_O: Integers, low_I: Integers, high_I: Integers) -> Sums:
+        """See `SumsBackend`."""
+        config = HWConfig(_ADDER, _CARRY, -1)
+        inputs = FixedVariableArray.from_lhs(
+            low_I.astype(np.float64),
+            high_I.astype(np.float64),
+            np.ones(len(low_I)),
+            hwconf=config,
+            solver_options={"hard_dc": self.delay_constraint},
+        )
+        outputs = inputs @ weights_OI.T.astype(np.float64) + constants_O.astype(np.float64)
+        graph = comb_trace(inputs, outputs)
+        stages: tuple[CombLogic, ...] = (graph,)
+        if self.latency_cutoff and max(_depths(stages)) > self.latency_cutoff:
+            stages = to_pipeline(graph, self.latency_cutoff, verbose=False).solutions
+        names = [module if len(stages) == 1 else f"{module}_stage{i}" for i in range(len(stages))]
+        modules = []
+        for name, stage in zip(names, stages, strict=True):
+            bits = sum(sum(minimal_kif(q)) for q in stage.out_qint)
+            modules.append((name, comb_logic_gen(stage, name, timescale=TIMESCALE), bits))
+        return Sums(
+            modules=modules,
+            outputs=_places(stages[-1]),
+            depths=_depths(stages),
+            lut_estimate=float(sum(stage.cost for stage in stages)),
+            run=lambda n_NI: _run(stages, n_NI),
+        )
+
+
+def _places(last: CombLogic) -> list[Output]:
+    first, outputs = 0, []
+    for interval in last.out_qint:
+        signed, integer_bits, fraction_bits = minimal_kif(interval)
+        bits = signed + integer_bits + fraction_bits
+        outputs.append(Output(first, bits, -fraction_bits))
+        first += bits
+    return outputs
+
+
+def _depths(stages: tuple[CombLogic, ...]) -> list[int]:
+    """Adders in a row in each stage. Like da4ml, without that of a constant."""
+    depths = []
+    for stage in stages:
+        rows: list[int] = []
+        for op in stage.ops:
+            rows.append(max((rows[i] for i in (op.id0, op.id1) if op.opcode >= 0 and i >= 0), default=0))
+            rows[-1] += op.opcode in (0, 1)  # addition, subtraction
+        depths.append(max(rows))
+    return depths
+
+
+def _run(stages: tuple[CombLogic, ...], n_NI: Integers) -> Integers:
+    values = n_NI.astype(np.float64)  # of which da4ml makes its integers; ours are far below 2^53
+    for stage in stages:
+        values = stage.predict(values)
+    return values.astype(np.int64)
