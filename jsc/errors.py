@@ -21,6 +21,10 @@ class CheckpointError(ValueError):
     """A checkpoint cannot be read or does not fit; the message says why."""
 
 
+class NetworkError(ValueError):
+    """A network of integers is damaged or cannot be exact; the message names the key or the layer, and what to do."""
+
+
 class NoRunError(ValueError):
     """The paths given hold no run; the message says what was looked for."""
 

@@ -17,6 +17,7 @@ FLOORS = {
     "jsc.engine": 3,
     "jsc.datasets": 4,
     "jsc.models": 4,
+    "jsc.hardware": 4,
     "jsc.cli": 5,
     "jsc.fit": 6,
     "jsc.run": 7,

@@ -1,0 +1,1 @@
+"""A network of integers, its exact interpreter, and the circuit that it becomes."""
