@@ -246,8 +246,8 @@ def rounded(n: Integers, from_bits: Integers, to_bits: Integers) -> Integers:
     A result beyond 2^38 is given as one beyond 2^24: whatever bounds it saturates to are below that.
     """
     right, left = np.clip(from_bits - to_bits, 0, 38), np.clip(to_bits - from_bits, 0, 38)
-    half_up: Integers = n + (np.left_shift(1, right) >> 1)
-    return (half_up >> right) << left
+    moved: Integers = ((n + (np.left_shift(1, right) >> 1)) >> right) << left
+    return moved
 
 
 def quantized(n: Integers, fraction_bits: Integers, layer: Quantize) -> Integers:
@@ -364,8 +364,8 @@ def _check_array(key: str, array: npt.NDArray[Any], shape: tuple[int, ...], limi
         raise NetworkError(f"{key}: an array of {array.dtype}; give {np.dtype(expected)}")
     if array.shape != shape or 0 in shape:
         raise NetworkError(
-            f"{key}: {_shape_words(array.shape)} came, {_shape_words(shape)} fit the layer before it: each has a number "
-            "an output, weights a row an output with a number an input"
+            f"{key}: {_shape_words(array.shape)} came, {_shape_words(shape)} fit the layer before: one an output, and for "
+            "weights a row an output with one an input"
         )
     bad = ~np.isfinite(array) if limit is None else np.abs(array) > limit
     if bad.any():
