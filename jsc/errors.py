@@ -25,6 +25,10 @@ class NetworkError(ValueError):
     """A network of integers is damaged or cannot be exact; the message names the key or the layer, and what to do."""
 
 
+class CircuitError(Exception):
+    """A circuit is not what it should be, or a tool failed on it; the message says where, or what the tool said."""
+
+
 class NoRunError(ValueError):
     """The paths given hold no run; the message says what was looked for."""
 

@@ -282,3 +282,27 @@ class SimulateSettings(Section):
     num_workers: PositiveInt
     seed: NonNegativeInt
     out: Annotated[str, Field(min_length=1)]
+
+
+class CircuitSettings(Section):
+    """How a circuit is made and proved; conf/hardware.yaml explains each."""
+
+    backend: Literal["da4ml", "hls4ml"]
+    latency_cutoff: NonNegativeInt
+    delay_constraint: Annotated[int, Field(ge=-1)]
+    random_vectors: Annotated[int, Field(ge=0, le=10_000_000)]
+    simulator: Literal["auto", "verilator", "icarus"]
+    synthesis: bool
+    family: Literal["xcup", "xcu", "xc7"]
+    part: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+    clock_period_ns: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class HardwareSettings(Section):
+    """What `python -m jsc.hardware` is told."""
+
+    checkpoint: str | None
+    circuit: str | None
+    dataset: DatasetSettings | None
+    out: Annotated[str, Field(min_length=1)] | None
+    hardware: CircuitSettings

@@ -24,6 +24,7 @@ MAX_INTEGER = 2**24 - 1  # float32 holds every integer up to here, so it compute
 MAX_FRACTION_BITS = 32
 MAX_LOGIT_BITS = 53  # those of a float64, with which da4ml's interpreter computes
 MAX_FILE_BYTES = 16 * 2**20
+MAX_NAME_LENGTH = 200  # they become names of ports and comments in Verilog
 MAX_FAULTS_SHOWN = 5
 
 Integers = npt.NDArray[np.int64]
@@ -119,23 +120,21 @@ class Network:
     jsc: str
     wires: tuple[Wires, ...] = field(init=False, repr=False)  # the inputs, then those that leave each layer
     logit_wires: Wires = field(init=False, repr=False)  # those that leave the last, all at `output_fraction_bits`
-    _sums: tuple[tuple[Integers, Integers] | None, ...] = field(
-        init=False, repr=False
-    )  # a linear's, in its sums' units
+    units: tuple[tuple[Integers, Integers] | None, ...] = field(init=False, repr=False)  # of linear layers: `_summed`
 
     def __post_init__(self) -> None:
         _check(self)
-        wires, sums = [_input_wires(self.input)], []
+        wires, units = [_input_wires(self.input)], []
         for name, layer in zip(self.layer_names, self.layers, strict=True):
             if isinstance(layer, Linear):
                 leaving, in_units = _summed(name, layer, wires[-1])
             else:
                 leaving, in_units = _quantized_wires(name, layer, wires[-1]), None
             wires.append(leaving)
-            sums.append(in_units)
+            units.append(in_units)
         object.__setattr__(self, "wires", tuple(wires))
         object.__setattr__(self, "logit_wires", _on_one_grid(wires[-1]))
-        object.__setattr__(self, "_sums", tuple(sums))
+        object.__setattr__(self, "units", tuple(units))
 
     @property
     def num_features(self) -> int:
@@ -154,6 +153,11 @@ class Network:
     def output_fraction_bits(self) -> int:
         """Those of all logits: as many as the finest of them has."""
         return int(self.logit_wires.fraction_bits[0])
+
+    @property
+    def output_shifts(self) -> Integers:
+        """How far to the left what leaves the last layer moves to have `output_fraction_bits`; 0 for one always 0."""
+        return _shifts_to_one_grid(self.wires[-1])
 
     @property
     def costs(self) -> tuple[LayerCost, ...]:
@@ -201,7 +205,7 @@ class Network:
         if n_NF.dtype != np.int64 or ((n_NF < self.input.low) | (n_NF > self.input.high)).any():
             raise ValueError("inputs are int64 from input.low to input.high of the network, as Network.quantize gives")
         values = [n_NF]
-        for layer, in_units, entering in zip(self.layers, self._sums, self.wires, strict=False):
+        for layer, in_units, entering in zip(self.layers, self.units, self.wires, strict=False):
             if isinstance(layer, Quantize):
                 values.append(quantized(values[-1], entering.fraction_bits, layer))
             else:
@@ -216,7 +220,7 @@ class Network:
 
     def on_one_grid(self, values_NC: Integers) -> Integers:
         """What leaves the last layer, with every class at `output_fraction_bits`."""
-        return values_NC << _shifts_to_one_grid(self.wires[-1])
+        return values_NC << self.output_shifts
 
     def predict(self, x_NF: npt.NDArray[np.floating[Any]]) -> Integers:
         """The class [N] of raw features [N, F]: that of the largest logit, the first of equals."""
@@ -316,8 +320,12 @@ def _on_one_grid(last: Wires) -> Wires:
 
 def _check(network: Network) -> None:
     """Raises NetworkError with the first thing that does not fit."""
+    for key in ("model", "dataset", "dataset_variant", "dataset_sha256", "selected_by", "jsc"):
+        _check_text(key, getattr(network, key))
     for key in ("feature_names", "class_names"):
         names = getattr(network, key)
+        for place, name in enumerate(names):
+            _check_text(f"{key}[{place}]", name)
         if not names or len(set(names)) < len(names) or not all(names):
             raise NetworkError(f"{key}: {', '.join(names) or 'none'}; give at least one, no two alike and none empty")
     if not network.layers:
@@ -346,6 +354,11 @@ def _check(network: Network) -> None:
         )
 
 
+def _check_text(key: str, text: str) -> None:
+    if len(text) > MAX_NAME_LENGTH or not text.isprintable():
+        raise NetworkError(f"{key}: {text[:40]!r}; give at most {MAX_NAME_LENGTH} characters that can be printed")
+
+
 def _check_quantizer(key: str, q: InputQuantizer | Quantize, width: int) -> None:
     _check_array(f"{key}.fraction_bits", q.fraction_bits, (width,), MAX_FRACTION_BITS)
     for name in ("low", "high"):
@@ -364,8 +377,8 @@ def _check_array(key: str, array: npt.NDArray[Any], shape: tuple[int, ...], limi
         raise NetworkError(f"{key}: an array of {array.dtype}; give {np.dtype(expected)}")
     if array.shape != shape or 0 in shape:
         raise NetworkError(
-            f"{key}: {_shape_words(array.shape)} came, {_shape_words(shape)} fit the layer before: one an output, and for "
-            "weights a row an output with one an input"
+            f"{key}: {_shape_words(array.shape)} came, {_shape_words(shape)} fit the layer before: one an output, and "
+            "weights are a row an output with one an input"
         )
     bad = ~np.isfinite(array) if limit is None else np.abs(array) > limit
     if bad.any():

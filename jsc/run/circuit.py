@@ -1,0 +1,202 @@
+"""A run's circuit: made from its network.json, proved again, and scored on a data set.
+
+Shapes: N test jets, F features, C classes.
+"""
+
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from omegaconf import OmegaConf
+
+from jsc.cli import console
+from jsc.cli.construction import construct
+from jsc.cli.resume import CONFIG_FILE
+from jsc.cli.settings import DatasetSettings, HardwareSettings
+from jsc.datasets import JetSource, PreparedJets
+from jsc.errors import CommandError
+from jsc.hardware.build import CircuitOptions, TestJets, build, prove_folder
+from jsc.hardware.network import NETWORK_FILE, Linear, Network, read_network
+from jsc.results import (
+    BEST_CHECKPOINT,
+    CHECKPOINT_FOLDER,
+    PREDICTIONS_FILE,
+    TEST_FILE,
+    TestResult,
+    beside,
+    from_here,
+    write_predictions,
+    write_record,
+)
+from jsc.run.assembly import jets_of
+from jsc.run.scoring import class_scores, confusion_matrix, never_predicted
+from jsc.run.testing import as_trained_on
+
+HARDWARE_FOLDER = "hardware"
+CHUNK = 20_000  # jets at a time: the integers on all wires of all would take gigabytes
+
+
+@dataclass(frozen=True, eq=False)
+class RawJets:
+    """A test split as its source has it: features [N, F], float32, in their own units; classes [N]."""
+
+    prepared: PreparedJets
+    x_NF: npt.NDArray[np.float32]
+    labels_N: npt.NDArray[np.int8]
+    dataset: str
+    warnings: list[str]
+
+    def for_circuit(self, network: Network) -> TestJets:
+        return TestJets(network.quantize(self.x_NF), self.labels_N, f"{self.dataset} ({self.prepared.variant})")
+
+
+def make(settings: HardwareSettings) -> None:
+    """Write a network's circuit with its proof and cost. Raises CommandError or CircuitError."""
+    _refuse(settings, "circuit")
+    path = find_network(settings.checkpoint)
+    network = read_network(path)
+    out = Path(settings.out) if settings.out else path.parent / HARDWARE_FOLDER
+    jets = _test_jets(network, settings.dataset or _trained_on(path.parent))
+    say = _progress()
+    options = CircuitOptions(**settings.hardware.model_dump())
+    build(network, out, options, None if jets is None else jets.for_circuit(network), say)
+    say(f"written: {from_here(out.absolute())}")
+
+
+def prove_again(settings: HardwareSettings) -> None:
+    """Prove a circuit's folder as it is now. Raises CommandError or CircuitError."""
+    folder = _folder(settings)
+    network = read_network(folder / NETWORK_FILE)
+    jets = _test_jets(network, settings.dataset or _trained_on(folder.parent))
+    h, say = settings.hardware, _progress()
+    prove_folder(folder, None if jets is None else jets.for_circuit(network), h.simulator, h.random_vectors, say)
+
+
+def predict(settings: HardwareSettings) -> TestResult:
+    """The scores of a circuit's integers on a test split: printed, and written into its folder as jsc.test does."""
+    folder = _folder(settings)
+    path = folder / NETWORK_FILE
+    network = read_network(path)
+    jets = _test_jets(network, settings.dataset or _trained_on(folder.parent))
+    if jets is None:
+        raise CommandError("predict needs jets: give dataset=NAME (python -m jsc.datasets lists them)")
+    n_NF = network.quantize(jets.x_NF)
+    integers_NC = np.concatenate([network.logits(n_NF[i : i + CHUNK]) for i in range(0, len(n_NF), CHUNK)])
+    logits_NC = torch.from_numpy(np.ldexp(integers_NC.astype(np.float64), -network.output_fraction_bits))
+    labels_N = torch.from_numpy(jets.labels_N).long()
+    predicted_N = logits_NC.argmax(1)
+    confusion = confusion_matrix(predicted_N, labels_N, network.num_classes)
+    linear = [layer for layer in network.layers if isinstance(layer, Linear)]
+    result = TestResult(
+        checkpoint=str(path),
+        model=network.model,
+        num_parameters=sum(layer.weights.size + layer.bias.size for layer in linear),
+        num_macs=sum(layer.weights.size for layer in linear),
+        dataset=jets.dataset,
+        dataset_variant=jets.prepared.variant,
+        dataset_sha256=jets.prepared.sha256,
+        num_test=len(labels_N),
+        test_loss=float(torch.nn.functional.cross_entropy(logits_NC, labels_N)),
+        test_acc=float((predicted_N == labels_N).double().mean()),
+        class_names=list(network.class_names),
+        classes=class_scores(logits_NC.float(), labels_N, confusion, network.class_names),
+        confusion=confusion,
+        never_predicted=never_predicted(confusion, network.class_names),
+        warnings=jets.warnings,
+    )
+    write_record(beside(path, TEST_FILE), result)
+    write_predictions(beside(path, PREDICTIONS_FILE), labels_N=jets.labels_N, predicted_N=predicted_N.numpy())
+    print(console.test_tables(result))
+    return result
+
+
+def find_network(checkpoint: str | None) -> Path:
+    """The `network.json` of a quantised run. Raises CommandError if there is none, with the command that makes one."""
+    if checkpoint is None:
+        raise CommandError("say which network: checkpoint=RUN, a quantised run's folder or a network.json")
+    path = Path(checkpoint)
+    if not path.exists():
+        raise CommandError(
+            f"checkpoint={checkpoint}: there is nothing; give a quantised run's folder or a network.json"
+        )
+    if path.suffix == ".json":
+        return path
+    if path.is_file() and path.name != BEST_CHECKPOINT:
+        raise CommandError(f"checkpoint={checkpoint}: a run's network.json is of its {BEST_CHECKPOINT}; give that")
+    folder = path if path.is_dir() else path.parent
+    for candidate in (folder / NETWORK_FILE, folder.parent / NETWORK_FILE):
+        if candidate.is_file() and (candidate.parent == folder or folder.name == CHECKPOINT_FOLDER):
+            return candidate
+    run = folder.parent if folder.name == CHECKPOINT_FOLDER else folder
+    raise CommandError(
+        f"checkpoint={checkpoint}: no {NETWORK_FILE} lies there, so this network computes in floating point; an FPGA "
+        f"needs integers. Quantise it, then give the new run's folder:\n"
+        f"python -m jsc.train {_model_of(run)}init={shlex.quote(str(path))} quantization=fixed_point"
+    )
+
+
+def _model_of(run: Path) -> str:
+    """The override that chooses a run's network, if that is known."""
+    if not (run / CONFIG_FILE).is_file():
+        return ""
+    return f"model={str(OmegaConf.load(run / CONFIG_FILE).model.name).replace('-', '_')} "
+
+
+def _trained_on(run: Path) -> DatasetSettings | None:
+    """The data set of a run's folder, if it is one."""
+    if not (run / CONFIG_FILE).is_file():
+        return None
+    section = OmegaConf.to_container(OmegaConf.load(run / CONFIG_FILE).dataset, resolve=True)
+    return DatasetSettings.model_validate(section)
+
+
+def _test_jets(network: Network, settings: DatasetSettings | None) -> RawJets | None:
+    """Raises CheckpointError for other features or classes; warns of another variant or file."""
+    if settings is None:
+        return None
+    jets = jets_of(settings)
+    trained = {
+        "feature_names": network.feature_names,
+        "class_names": network.class_names,
+        "dataset_variant": network.dataset_variant,
+        "dataset_sha256": network.dataset_sha256,
+        "feature_mean": jets.mean_F,
+        "feature_std": jets.std_F,
+    }
+    _, warnings = as_trained_on(jets, trained)
+    for warning in warnings:
+        print(f"Warning: {warning}", file=sys.stderr)
+    rows = jets.rows_of("test")
+    source: JetSource = construct(settings)
+    # The network's own offsets and scales want the features as they were, to the last bit.
+    x_NF = source.read().features_NF[jets.rows_N[rows]]
+    return RawJets(jets, x_NF, jets.labels_N[rows], settings.name, warnings)
+
+
+def _folder(settings: HardwareSettings) -> Path:
+    _refuse(settings, "checkpoint", "out")
+    if settings.circuit is None or not (Path(settings.circuit) / NETWORK_FILE).is_file():
+        raise CommandError(
+            f"circuit={settings.circuit}: give a folder that python -m jsc.hardware checkpoint=RUN wrote"
+        )
+    return Path(settings.circuit)
+
+
+def _refuse(settings: HardwareSettings, *keys: str) -> None:
+    for key in keys:
+        if getattr(settings, key) is not None:
+            raise CommandError(
+                f"{key}={getattr(settings, key)}: this command does not read {key}; see conf/hardware.yaml"
+            )
+
+
+def _progress() -> Callable[[str], None]:
+    """Says what is done, and how many seconds after the start."""
+    start = time.monotonic()
+    return lambda text: print(f"[{time.monotonic() - start:6.1f} s] {text}", file=sys.stderr, flush=True)
