@@ -16,12 +16,13 @@ from jsc.hardware.bench import find_simulator
 from jsc.hardware.circuit import Circuit, make_circuit
 from jsc.hardware.datasheet import Accuracy, write_datasheet
 from jsc.hardware.folder import whole_folder
+from jsc.hardware.hls4ml_project import emulate
 from jsc.hardware.network import NETWORK_FILE, Integers, Network, read_network, write_network
-from jsc.hardware.proof import Proof, expected_logits, make_vectors, prove_engine, prove_verilog, write_vectors
+from jsc.hardware.proof import Proof, Vectors, expected_logits, make_vectors, prove_engine, prove_verilog, write_vectors
 from jsc.hardware.synthesis import BIASES, Resources, synthesise, vivado_script
 from jsc.results import write_atomically
 
-VERILOG_FOLDER, VECTORS_FOLDER = "verilog", "vectors"
+VERILOG_FOLDER, VECTORS_FOLDER, HLS4ML_FOLDER = "verilog", "vectors", "hls4ml"
 INTERFACE_FILE, RESOURCES_FILE, PROOF_FILE, VIVADO_FILE = "interface.json", "resources.json", "proof.json", "vivado.tcl"
 INSTALL_DA4ML = "pip install 'jsc[hardware]'"
 
@@ -74,74 +75,31 @@ def build(network: Network, out: Path, options: CircuitOptions, jets: TestJets |
     with whole_folder(out, mark=NETWORK_FILE) as folder:
         write_network(folder / NETWORK_FILE, network)
         notes: list[str] = []
-        circuit = _unless_missing(
-            lambda: shift_add_circuit(
-                network, latency_cutoff=options.latency_cutoff, delay_constraint=options.delay_constraint
-            ),
-            notes,
-        )
-        if circuit is not None:
-            say(f"circuit: about {circuit.lut_estimate:,.0f} LUTs, {circuit.latency_cycles} clock cycles")
-            for name, verilog in circuit.files.items():
-                write_atomically(folder / VERILOG_FOLDER / name, verilog, durable=False)
-            _write_json(folder / VERILOG_FOLDER / INTERFACE_FILE, dict(circuit.interface))
-            script = vivado_script(
-                part=options.part, clock_period_ns=options.clock_period_ns, has_registers=circuit.latency_cycles > 0
-            )
-            write_atomically(folder / VIVADO_FILE, script)
-        proof, accuracy = prove(network, circuit, folder, jets, options.simulator, options.random_vectors, say)
+        circuit = _unless_missing(lambda: _circuit(network, folder, options, say), notes)
+        vectors, proof = _vectors(network, jets, options.random_vectors)
+        logits_NC = _prove(network, circuit, folder, vectors, jets, options.simulator, proof, say)
+        if options.backend == "hls4ml":
+            say(f"hls4ml's C++: {len(vectors.n_NF):,} vectors")
+            project = folder / HLS4ML_FOLDER
+            clock_ns = options.clock_period_ns
+            proof.add(emulate(network, vectors.n_NF, logits_NC, project, part=options.part, clock_ns=clock_ns))
+            _write_json(folder / PROOF_FILE, dataclasses.asdict(proof))
         resources = None
         if circuit is not None and options.synthesis:
-            say("synthesis by Yosys (its very first run on a machine takes a minute or two longer)")
+            say("synthesis by Yosys (the first on a machine takes a minute or two longer)")
             files = circuit.files
             resources = _unless_missing(lambda: synthesise(files, family=options.family), notes)
-        elif not options.synthesis:
+        elif circuit is not None:
             notes.append("Resources were not counted: hardware.synthesis=false.")
         _write_json(folder / RESOURCES_FILE, resources_record(network, circuit, options, resources, notes))
+        accuracy = None
+        if jets is not None:
+            hits_N = logits_NC[-len(jets.labels_N) :].argmax(axis=1) == jets.labels_N
+            accuracy = Accuracy(int(hits_N.sum()), len(hits_N), jets.dataset)
         write_datasheet(
-            folder,
-            network=network,
-            circuit=circuit,
-            proof=proof,
-            resources=resources,
-            accuracy=accuracy,
-            notes=notes,
+            folder, network=network, circuit=circuit, proof=proof, resources=resources, accuracy=accuracy, notes=notes
         )
     return proof
-
-
-def prove(
-    network: Network,
-    circuit: Circuit | None,
-    folder: Path,
-    jets: TestJets | None,
-    simulator: str,
-    num_random: int,
-    say: Say,
-) -> tuple[Proof, Accuracy | None]:
-    """Prove the Verilog in a circuit's folder, and write the vectors and PROOF_FILE there. Raises CircuitError."""
-    vectors = make_vectors(network, num_random=num_random, jets_NF=None if jets is None else jets.n_NF)
-    proof = Proof(vectors.counts)
-    logits_NC = expected_logits(network, circuit, vectors, proof, say)
-    write_vectors(network, circuit, vectors, logits_NC, folder / VECTORS_FOLDER)
-    if jets is None:
-        proof.leave_out("test jets", "no data set was given: dataset=NAME")
-    if jets is None or jets.engine_NC is None:
-        proof.leave_out("the fused engine's logits", "the engine was not asked")
-    else:
-        prove_engine(network, vectors, logits_NC, jets.engine_NC, proof)
-    try:
-        if circuit is not None:
-            found = find_simulator(simulator)
-            say(f"Verilog under {found.name}: {len(vectors.n_NF):,} vectors")
-            prove_verilog(circuit, folder / VERILOG_FOLDER, vectors, folder / VECTORS_FOLDER, found, proof)
-    except CommandError as error:
-        proof.leave_out("Verilog", str(error))
-    _write_json(folder / PROOF_FILE, dataclasses.asdict(proof))
-    if jets is None:
-        return proof, None
-    correct = logits_NC[len(logits_NC) - len(jets.labels_N) :].argmax(axis=1) == jets.labels_N
-    return proof, Accuracy(int(correct.sum()), len(jets.labels_N), jets.dataset)
 
 
 def prove_folder(folder: Path, jets: TestJets | None, simulator: str, num_random: int, say: Say) -> Proof:
@@ -150,9 +108,9 @@ def prove_folder(folder: Path, jets: TestJets | None, simulator: str, num_random
     Raises CircuitError if it is not, CommandError if the folder is not whole.
     """
     try:
+        network = read_network(folder / NETWORK_FILE)
         made_as = json.loads((folder / RESOURCES_FILE).read_text())["circuit"]["options"]
         recorded = json.loads((folder / VERILOG_FOLDER / INTERFACE_FILE).read_text())
-        network = read_network(folder / NETWORK_FILE)
         circuit = shift_add_circuit(network, **made_as)
         for key in ("inputs", "outputs", "output_fraction_bits"):
             if recorded[key] != circuit.interface[key]:
@@ -161,14 +119,68 @@ def prove_folder(folder: Path, jets: TestJets | None, simulator: str, num_random
                     f"{recorded[key]}, and should be {circuit.interface[key]}"
                 )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CommandError(f"circuit={folder}: the folder is not whole ({error}); make it again") from error
+        raise CommandError(f"circuit={folder}: {error}; make the folder again") from error
     circuit = dataclasses.replace(circuit, interface=recorded)
-    proof, _ = prove(network, circuit, folder, jets, simulator, num_random, say)
+    vectors, proof = _vectors(network, jets, num_random)
+    _prove(network, circuit, folder, vectors, jets, simulator, proof, say)
+    return proof
+
+
+def _circuit(network: Network, folder: Path, options: CircuitOptions, say: Say) -> Circuit | None:
+    """The circuit and its files. Raises CommandError if the back end is not installed; None for hls4ml's."""
+    if options.backend == "hls4ml":
+        return None
+    circuit = shift_add_circuit(
+        network, latency_cutoff=options.latency_cutoff, delay_constraint=options.delay_constraint
+    )
+    say(f"circuit: about {circuit.lut_estimate:,.0f} LUTs, {circuit.latency_cycles} clock cycles")
+    for name, verilog in circuit.files.items():
+        write_atomically(folder / VERILOG_FOLDER / name, verilog, durable=False)
+    _write_json(folder / VERILOG_FOLDER / INTERFACE_FILE, circuit.interface)
+    has_registers = circuit.latency_cycles > 0
+    script = vivado_script(part=options.part, clock_period_ns=options.clock_period_ns, has_registers=has_registers)
+    write_atomically(folder / VIVADO_FILE, script)
+    return circuit
+
+
+def _vectors(network: Network, jets: TestJets | None, num_random: int) -> tuple[Vectors, Proof]:
+    vectors = make_vectors(network, num_random=num_random, jets_NF=None if jets is None else jets.n_NF)
+    return vectors, Proof(vectors.counts)
+
+
+def _prove(
+    network: Network,
+    circuit: Circuit | None,
+    folder: Path,
+    vectors: Vectors,
+    jets: TestJets | None,
+    simulator: str,
+    proof: Proof,
+    say: Say,
+) -> Integers:
+    """Prove what lies in a circuit's folder, and write the vectors and PROOF_FILE there; the logits [N, C]."""
+    logits_NC = expected_logits(network, circuit, vectors, proof, say)
+    write_vectors(network, circuit, vectors, logits_NC, folder / VECTORS_FOLDER)
+    if jets is None:
+        proof.leave_out("test jets", "no data set was given: dataset=NAME")
+    if jets is None or jets.engine_NC is None:
+        proof.leave_out("the fused engine's logits", "the engine was not asked")
+    else:
+        prove_engine(network, vectors, logits_NC, jets.engine_NC, proof)
+    if circuit is not None:
+        try:
+            found = find_simulator(simulator)
+        except CommandError as error:
+            proof.leave_out("Verilog", str(error))
+        else:
+            say(f"Verilog under {found.name}: {len(vectors.n_NF):,} vectors")
+            prove_verilog(circuit, folder / VERILOG_FOLDER, vectors, folder / VECTORS_FOLDER, found, proof)
+    _write_json(folder / PROOF_FILE, dataclasses.asdict(proof))
     for row in proof.equal:
         say(f"equal on {row['vectors']:,} vectors: {row['what']} ({row['tool']})")
     for row in proof.not_proved:
         say(f"not proved: {row['what']}: {row['why']}")
-    return proof
+    return logits_NC
 
 
 def resources_record(

@@ -148,6 +148,14 @@ def _proof(proof: Proof) -> tuple[Block, ...]:
             ),
             Table("Compared, and equal", ("what", "by", "vectors"), rows),
         ]
+    if (hls := proof.inexact) is not None:
+        blocks.append(
+            Paragraph(
+                f"{hls.tool}, gave the same logits for {hls.equal_logits:.2%} of {hls.vectors:,} vectors and the same "
+                f"class for {hls.equal_predictions:.2%}. A logit differed by {hls.largest_difference:g} at most."
+            )
+        )
+        blocks.append(Bullets(tuple(hls.reasons)))
     if proof.not_proved:
         blocks.append(Paragraph("Not proved:"))
         blocks.append(Bullets(tuple(f"{row['what']}: {row['why']}" for row in proof.not_proved)))

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from jsc.errors import CircuitError
 from jsc.hardware.bench import BENCH_FILE, INPUTS_FILE, LOGITS_FILE, Simulator, bench, hex_lines
 from jsc.hardware.circuit import Circuit, Signal, ports
+from jsc.hardware.hls4ml_project import Emulation
 from jsc.hardware.network import Integers, Network
 from jsc.results import write_atomically
 
@@ -69,6 +70,14 @@ class Proof:
     vectors: dict[str, int]
     equal: list[dict[str, Any]] = field(default_factory=list)  # what, by which tool, on how many vectors
     not_proved: list[dict[str, str]] = field(default_factory=list)  # what, why
+    inexact: Emulation | None = None
+
+    def add(self, emulation: Emulation) -> None:
+        """Equal, or not: then it is told how far apart."""
+        if emulation.equal_logits == 1.0:
+            self.equal.append({"what": "hls4ml's C++", "tool": emulation.tool, "vectors": emulation.vectors})
+        else:
+            self.inexact = emulation
 
     def leave_out(self, what: str, why: str) -> None:
         self.not_proved.append({"what": what, "why": why})

@@ -38,7 +38,7 @@ from jsc.run.assembly import jets_of
 from jsc.run.scoring import class_scores, confusion_matrix, never_predicted
 from jsc.run.testing import as_trained_on
 
-HARDWARE_FOLDER = "hardware"
+HARDWARE_FOLDERS = {"da4ml": "hardware", "hls4ml": "hardware_hls4ml"}  # by back end
 CHUNK = 20_000  # jets at a time: the integers on all wires of all would take gigabytes
 
 
@@ -61,7 +61,7 @@ def make(settings: HardwareSettings) -> None:
     _refuse(settings, "circuit")
     path = find_network(settings.checkpoint)
     network = read_network(path)
-    out = Path(settings.out) if settings.out else path.parent / HARDWARE_FOLDER
+    out = Path(settings.out) if settings.out else path.parent / HARDWARE_FOLDERS[settings.hardware.backend]
     jets = _test_jets(network, settings.dataset or _trained_on(path.parent))
     say = _progress()
     options = CircuitOptions(**settings.hardware.model_dump())
