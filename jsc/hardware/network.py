@@ -5,21 +5,21 @@ and outputs. Integers are int64 throughout.
 """
 
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pydantic
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field, PlainValidator
 
 from jsc.errors import NetworkError
 from jsc.results import write_atomically
 
 NETWORK_FILE = "network.json"
-SCHEMA = 1
+SCHEMA: Literal[1] = 1
 MAX_INTEGER = 2**24 - 1  # float32 holds every integer up to here, so it computes sums that stay below exactly
 MAX_FRACTION_BITS = 32
 MAX_LOGIT_BITS = 53  # those of a float64, with which da4ml's interpreter computes
@@ -30,6 +30,37 @@ MAX_FAULTS_SHOWN = 5
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
+_STRICT = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
+_COUNTS = {"num_features": "feature_names", "num_classes": "class_names"}  # keys of the file alone
+
+
+def _array(kind: type, depth: int) -> Callable[[Any], npt.NDArray[Any]]:
+    """Makes an array of a list, or of a list of lists, of JSON's numbers."""
+    kinds = (int,) if kind is int else (int, float)
+
+    def made(value: Any) -> npt.NDArray[Any]:
+        rows = value if depth == 2 else [value]
+        if not isinstance(value, list) or not all(isinstance(row, list) for row in rows):
+            raise ValueError(f"give a list of {'lists of ' * (depth - 1)}numbers")
+        for i, row in enumerate(rows):
+            place = f"row {i}: " if depth == 2 else ""
+            if len(row) != len(rows[0]):
+                raise ValueError(
+                    f"{place}{len(row)} numbers, and {len(rows[0])} in the first row; give rows of one length"
+                )
+            for j, number in enumerate(row):
+                if type(number) not in kinds or (kind is int and abs(number) > 2**31):
+                    raise ValueError(f"{place}number {j} is {str(number)[:40]}; give {_WANTED[kind]}")
+        return np.array(value, dtype=np.float64 if kind is float else np.int64)
+
+    return made
+
+
+_WANTED = {int: "an integer below 2^31", float: "a number"}
+_FloatVector = Annotated[Floats, PlainValidator(_array(float, 1))]
+_Vector = Annotated[Integers, PlainValidator(_array(int, 1))]
+_Matrix = Annotated[Integers, PlainValidator(_array(int, 2))]
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class InputQuantizer:
@@ -38,32 +69,38 @@ class InputQuantizer:
     n = clip(floor((x - offset) * scale * 2^fraction_bits + 1/2), low, high), in float64.
     """
 
-    offset: Floats
-    scale: Floats
-    fraction_bits: Integers
-    low: Integers
-    high: Integers
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    offset: _FloatVector
+    scale: _FloatVector
+    fraction_bits: _Vector
+    low: _Vector
+    high: _Vector
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Linear:
     """Exact sums: weights [O, I] and bias [O], each with fraction bits of its own. A weight of zero is pruned."""
 
-    kind: Literal["linear"] = field(default="linear", init=False)
-    weights: Integers
-    weight_fraction_bits: Integers
-    bias: Integers
-    bias_fraction_bits: Integers
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    kind: Literal["linear"] = "linear"
+    weights: _Matrix
+    weight_fraction_bits: _Matrix
+    bias: _Vector
+    bias_fraction_bits: _Vector
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Quantize:
     """Rounds half up to `fraction_bits`, then saturates to [low, high], integers at those fraction bits; arrays [O]."""
 
-    kind: Literal["quantize"] = field(default="quantize", init=False)
-    fraction_bits: Integers
-    low: Integers
-    high: Integers
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    kind: Literal["quantize"] = "quantize"
+    fraction_bits: _Vector
+    low: _Vector
+    high: _Vector
 
 
 Layer = Linear | Quantize
@@ -391,47 +428,20 @@ def _shape_words(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape)) + " numbers"
 
 
-class _Keys(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _File:
+    """The file, key by key."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
-_Integer = Annotated[int, Field(ge=-(2**31), le=2**31)]
-
-
-class _InputKeys(_Keys):
-    offset: list[float]
-    scale: list[float]
-    fraction_bits: list[_Integer]
-    low: list[_Integer]
-    high: list[_Integer]
-
-
-class _LinearKeys(_Keys):
-    kind: Literal["linear"]
-    weights: list[list[_Integer]]
-    weight_fraction_bits: list[list[_Integer]]
-    bias: list[_Integer]
-    bias_fraction_bits: list[_Integer]
-
-
-class _QuantizeKeys(_Keys):
-    kind: Literal["quantize"]
-    fraction_bits: list[_Integer]
-    low: list[_Integer]
-    high: list[_Integer]
-
-
-class _NetworkKeys(_Keys):
-    """The file, key by key. Schema 1."""
-
-    schema_: Literal[1] = Field(alias="schema")
+    schema: Literal[1] = SCHEMA
     model: str
     num_features: int
     num_classes: int
-    feature_names: list[str]
-    class_names: list[str]
-    input: _InputKeys
-    layers: list[Annotated[_LinearKeys | _QuantizeKeys, Field(discriminator="kind")]]
+    feature_names: tuple[str, ...]
+    class_names: tuple[str, ...]
+    input: InputQuantizer
+    layers: tuple[Annotated[Layer, Field(discriminator="kind")], ...]
     dataset: str
     dataset_variant: str
     dataset_sha256: str
@@ -440,81 +450,52 @@ class _NetworkKeys(_Keys):
     jsc: str
 
 
+_FILE = pydantic.TypeAdapter(_File)
+
+
 def read_network(path: Path) -> Network:
     """Read `network.json`. Raises NetworkError, with the file and the key, for anything but a whole, sound one."""
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise NetworkError(f"{path}: {error.strerror}") from error
-    if len(content) > MAX_FILE_BYTES:
-        raise NetworkError(f"{path}: larger than {MAX_FILE_BYTES / 2**20:.0f} MiB, which no network of ours is")
-    try:
-        keys = _NetworkKeys.model_validate_json(content)
-        network = _from_keys(keys)
+        with path.open("rb") as stream:
+            content = stream.read(MAX_FILE_BYTES + 1)
+        if len(content) > MAX_FILE_BYTES:
+            raise NetworkError(f"larger than {MAX_FILE_BYTES / 2**20:.0f} MiB, which no network of ours is")
+        file = _FILE.validate_json(content)
+        plain = {name: value for name, value in vars(file).items() if name not in ("schema", *_COUNTS)}
+        for count, names in _COUNTS.items():
+            if getattr(file, count) != len(plain[names]):
+                raise NetworkError(f"{count}: {getattr(file, count)}, and there are {len(plain[names])} {names}")
+        return Network(**plain)
     except pydantic.ValidationError as error:
-        faults = list(_faults(error))
+        faults = [f"{_key(e['loc'])}: {e['msg']}" for e in error.errors(include_url=False, include_input=False)]
         more = f"; and {len(faults) - MAX_FAULTS_SHOWN} more" if len(faults) > MAX_FAULTS_SHOWN else ""
         raise NetworkError(f"{path}: {'; '.join(faults[:MAX_FAULTS_SHOWN])}{more}") from error
     except NetworkError as error:
         raise NetworkError(f"{path}: {error}") from error
-    return network
+    except OSError as error:
+        raise NetworkError(f"{path}: {error.strerror}") from error
 
 
-def _faults(error: pydantic.ValidationError) -> Iterator[str]:
-    for fault in error.errors(include_url=False, include_input=False):
-        places = [p for p in fault["loc"] if p not in ("linear", "quantize")]  # pydantic adds which kind it took
-        key = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in places).removeprefix(".")
-        yield f"{key or 'the file'}: {fault['msg']}"
-
-
-def _from_keys(keys: _NetworkKeys) -> Network:
-    for name, expected in (("num_features", len(keys.feature_names)), ("num_classes", len(keys.class_names))):
-        if getattr(keys, name) != expected:
-            raise NetworkError(f"{name}: {getattr(keys, name)} came, and there are {expected} names; make them agree")
-    layers: list[Layer] = []
-    for index, layer in enumerate(keys.layers):
-        arrays = {k: _array(f"layers[{index}].{k}", v) for k, v in layer.model_dump(exclude={"kind"}).items()}
-        layers.append(Linear(**arrays) if layer.kind == "linear" else Quantize(**arrays))
-    plain = keys.model_dump(exclude={"schema_", "num_features", "num_classes", "input", "layers"})
-    q = {key: _array(f"input.{key}", value, float if key in ("offset", "scale") else int) for key, value in keys.input}
-    plain |= {"feature_names": tuple(keys.feature_names), "class_names": tuple(keys.class_names)}
-    return Network(**plain, input=InputQuantizer(**q), layers=tuple(layers))
-
-
-def _array(key: str, numbers: list[Any], kind: type = int) -> npt.NDArray[Any]:
-    ragged = [i for i, row in enumerate(numbers) if isinstance(row, list) and len(row) != len(numbers[0])]
-    if ragged:
-        raise NetworkError(
-            f"{key}[{ragged[0]}]: {len(numbers[ragged[0]])} numbers in a matrix whose first row has {len(numbers[0])}; "
-            "give every row a number an input"
-        )
-    return np.array(numbers, dtype=np.float64 if kind is float else np.int64)
+def _key(places: tuple[int | str, ...]) -> str:
+    """`layers[0].weights`, of where pydantic found something; it adds which kind of layer it took."""
+    parts = [p for p in places if p not in ("linear", "quantize")]
+    return "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in parts).removeprefix(".") or "the file"
 
 
 def write_network(path: Path, network: Network) -> None:
     """Write `network.json`, whole or not at all, a row of weights a line; every number reads back as it is."""
-    document = {
-        "schema": SCHEMA,
-        "model": network.model,
-        "num_features": network.num_features,
-        "num_classes": network.num_classes,
-        "feature_names": list(network.feature_names),
-        "class_names": list(network.class_names),
-        "input": _plain(network.input),
-        "layers": [_plain(layer) for layer in network.layers],
-        "dataset": network.dataset,
-        "dataset_variant": network.dataset_variant,
-        "dataset_sha256": network.dataset_sha256,
-        "seed": network.seed,
-        "selected_by": network.selected_by,
-        "jsc": network.jsc,
-    }
+    plain = {f.name: getattr(network, f.name) for f in fields(Network) if f.init}
+    file = _File(**plain, num_features=network.num_features, num_classes=network.num_classes)
+    document = {f.name: _plain(getattr(file, f.name)) for f in fields(_File)}
     write_atomically(path, _json(document) + "\n")
 
 
-def _plain(part: InputQuantizer | Layer) -> dict[str, Any]:
-    return {key: v.tolist() if isinstance(v, np.ndarray) else v for key, v in asdict(part).items()}
+def _plain(value: Any) -> Any:
+    if isinstance(value, InputQuantizer | Linear | Quantize):
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, tuple):
+        return [_plain(v) for v in value]
+    return value.tolist() if isinstance(value, np.ndarray) else value
 
 
 def _json(value: Any, indent: str = "") -> str:

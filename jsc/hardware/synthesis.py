@@ -92,19 +92,20 @@ def _without_lut(cells: Mapping[str, Any]) -> int:
 
 def vivado_script(*, part: str, clock_period_ns: float, has_registers: bool) -> str:
     """An out-of-context synthesis, placement and routing of the circuit, for whoever has Vivado and a licence."""
-    clock = "[get_ports clk]" if has_registers else ""  # without registers a clock that only measures the paths
-    delays = "" if has_registers else (
-        'puts $constraints "set_input_delay 0 -clock clk [all_inputs]"\n'
-        'puts $constraints "set_output_delay 0 -clock clk [all_outputs]"\n'
-    )  # fmt: skip
+    constraints = [f"create_clock -name clk -period {clock_period_ns:g}"]
+    if has_registers:
+        constraints[0] += r" \[get_ports clk]"
+    else:  # a clock that only measures the paths
+        constraints += [r"set_input_delay 0 -clock clk \[all_inputs]", r"set_output_delay 0 -clock clk \[all_outputs]"]
+    lines = "\n".join(f'puts $constraints "{line}"' for line in constraints)
     return f"""\
 # Out-of-context synthesis, placement and routing:  vivado -mode batch -source vivado.tcl
 # Written by jsc and NOT RUN by it: no number of this circuit that jsc reports comes from Vivado.
 cd [file dirname [file normalize [info script]]]
 read_verilog [glob verilog/*.v]
 set constraints [open clock.xdc w]
-puts $constraints "create_clock -name clk -period {clock_period_ns:g} {clock.replace("[", chr(92) + "[")}"
-{delays.replace("[all", chr(92) + "[all")}close $constraints
+{lines}
+close $constraints
 read_xdc -mode out_of_context clock.xdc
 synth_design -mode out_of_context -top {TOP_MODULE} -part {part} -flatten_hierarchy full
 opt_design

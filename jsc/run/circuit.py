@@ -13,11 +13,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from omegaconf import OmegaConf
 
 from jsc.cli import console
 from jsc.cli.construction import construct
-from jsc.cli.resume import CONFIG_FILE
+from jsc.cli.recorded import recorded_dataset, recorded_model
 from jsc.cli.settings import DatasetSettings, HardwareSettings
 from jsc.datasets import JetSource, PreparedJets
 from jsc.errors import CommandError
@@ -62,7 +61,7 @@ def make(settings: HardwareSettings) -> None:
     path = find_network(settings.checkpoint)
     network = read_network(path)
     out = Path(settings.out) if settings.out else path.parent / HARDWARE_FOLDERS[settings.hardware.backend]
-    jets = _test_jets(network, settings.dataset or _trained_on(path.parent))
+    jets = _test_jets(network, settings.dataset or recorded_dataset(path.parent))
     say = _progress()
     options = CircuitOptions(**settings.hardware.model_dump())
     build(network, out, options, None if jets is None else jets.for_circuit(network), say)
@@ -73,7 +72,7 @@ def prove_again(settings: HardwareSettings) -> None:
     """Prove a circuit's folder as it is now. Raises CommandError or CircuitError."""
     folder = _folder(settings)
     network = read_network(folder / NETWORK_FILE)
-    jets = _test_jets(network, settings.dataset or _trained_on(folder.parent))
+    jets = _test_jets(network, settings.dataset or recorded_dataset(folder.parent))
     h, say = settings.hardware, _progress()
     prove_folder(folder, None if jets is None else jets.for_circuit(network), h.simulator, h.random_vectors, say)
 
@@ -83,7 +82,7 @@ def predict(settings: HardwareSettings) -> TestResult:
     folder = _folder(settings)
     path = folder / NETWORK_FILE
     network = read_network(path)
-    jets = _test_jets(network, settings.dataset or _trained_on(folder.parent))
+    jets = _test_jets(network, settings.dataset or recorded_dataset(folder.parent))
     if jets is None:
         raise CommandError("predict needs jets: give dataset=NAME (python -m jsc.datasets lists them)")
     n_NF = network.quantize(jets.x_NF)
@@ -133,27 +132,13 @@ def find_network(checkpoint: str | None) -> Path:
     for candidate in (folder / NETWORK_FILE, folder.parent / NETWORK_FILE):
         if candidate.is_file() and (candidate.parent == folder or folder.name == CHECKPOINT_FOLDER):
             return candidate
-    run = folder.parent if folder.name == CHECKPOINT_FOLDER else folder
+    model = recorded_model(folder.parent if folder.name == CHECKPOINT_FOLDER else folder)
+    chosen = "" if model is None else f"model={model.replace('-', '_')} "
     raise CommandError(
         f"checkpoint={checkpoint}: no {NETWORK_FILE} lies there, so this network computes in floating point; an FPGA "
         f"needs integers. Quantise it, then give the new run's folder:\n"
-        f"python -m jsc.train {_model_of(run)}init={shlex.quote(str(path))} quantization=fixed_point"
+        f"python -m jsc.train {chosen}init={shlex.quote(str(path))} quantization=fixed_point"
     )
-
-
-def _model_of(run: Path) -> str:
-    """The override that chooses a run's network, if that is known."""
-    if not (run / CONFIG_FILE).is_file():
-        return ""
-    return f"model={str(OmegaConf.load(run / CONFIG_FILE).model.name).replace('-', '_')} "
-
-
-def _trained_on(run: Path) -> DatasetSettings | None:
-    """The data set of a run's folder, if it is one."""
-    if not (run / CONFIG_FILE).is_file():
-        return None
-    section = OmegaConf.to_container(OmegaConf.load(run / CONFIG_FILE).dataset, resolve=True)
-    return DatasetSettings.model_validate(section)
 
 
 def _test_jets(network: Network, settings: DatasetSettings | None) -> RawJets | None:

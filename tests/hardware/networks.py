@@ -6,8 +6,10 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+from hypothesis import reject
 from hypothesis import strategies as st
 
+from jsc.errors import NetworkError
 from jsc.hardware.network import InputQuantizer, Integers, Layer, Linear, Network, Quantize
 
 
@@ -122,4 +124,7 @@ def networks(draw: st.DrawFn) -> Network:
         else:
             low, high = draw(bounds(width))
             layers.append(quantize(low, high, bits(width)))
-    return network(q, *layers)
+    try:
+        return network(q, *layers)
+    except NetworkError:  # too wide sums
+        reject()
