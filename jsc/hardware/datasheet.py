@@ -1,9 +1,10 @@
 """`hardware.md` and `hardware.html`: what a circuit is, what was proved of it, and what it costs."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jsc.hardware.bench import BENCH_FILE
 from jsc.hardware.circuit import Circuit, Step
@@ -11,10 +12,13 @@ from jsc.hardware.network import Network
 from jsc.hardware.proof import Proof
 from jsc.hardware.synthesis import BIASES, Resources
 from jsc.reporting.document import Block, Bullets, Command, Document, Figure, Paragraph, Section, Table
-from jsc.reporting.drawing import INK, RULE, Drawing
+from jsc.reporting.drawing import save
 from jsc.reporting.markdown import to_markdown
 from jsc.reporting.page import to_html
 from jsc.results import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
 
 MARKDOWN_FILE, PAGE_FILE, FIGURE = "hardware.md", "hardware.html", "pipeline"
 
@@ -48,7 +52,7 @@ def write_datasheet(
     if circuit is not None:
         sections.append(Section("Use it", _use(circuit)))
     document = Document(f"The circuit of {network.model}", tuple(sections))
-    drawings = {} if circuit is None else {FIGURE: _drawn(circuit.steps)}
+    drawings = {figure.name: save(figure.draw) for figure in document.figures}
     for name, drawing in drawings.items():
         write_atomically(folder / "figures" / f"{name}.png", drawing.png)
     write_atomically(folder / MARKDOWN_FILE, to_markdown(document))
@@ -121,7 +125,11 @@ def _pipeline(network: Network, circuit: Circuit) -> tuple[Block, ...]:
         )
     header = ("layer", "wires", "bits of the widest", "bits of all", "weights that are not 0", "EBOPs")
     return (
-        Figure(FIGURE, "The circuit from top to bottom. A dashed line is a row of registers.", lambda _: None),
+        Figure(
+            FIGURE,
+            "The circuit from top to bottom. A dashed line is a row of registers.",
+            partial(_draw, steps=circuit.steps),
+        ),
         Table(
             "The wires that leave each layer, without those that never change or that nothing reads",
             header,
@@ -205,29 +213,25 @@ def _use(circuit: Circuit) -> tuple[Block, ...]:
     )
 
 
-def _drawn(steps: Sequence[Step]) -> Drawing:
+def _draw(canvas: "Canvas", steps: Sequence[Step]) -> None:
     """The steps from top to bottom: a box a layer, an arrow with the wires between two, a line for a register."""
-    from matplotlib.figure import Figure as Canvas
+    from matplotlib import rcParams
 
-    height = 0.5
-    canvas = Canvas(figsize=(6.0, height * (len(steps) + 1)))
-    axes = canvas.add_axes((0, 0, 1, 1))
+    ink, shade = rcParams["text.color"], rcParams["grid.color"]
+    height = 0.5  # inches a step
+    canvas.set_size_inches(6.0, height * (len(steps) + 1))
+    axes = canvas.add_subplot()
     axes.set(xlim=(0, 6), ylim=(-height * (len(steps) + 0.5), height / 2))
     axes.axis("off")
     for i, step in enumerate(steps):
         y = -i * height
         wires = f"{step.num_wires} wires, " if step.num_wires else ""
-        axes.annotate("", (2.4, y - 0.85 * height), (2.4, y), arrowprops={"arrowstyle": "->", "color": INK, "lw": 0.8})
-        axes.text(2.5, y - height / 2, f"{wires}{step.bits:,} bits", va="center", fontsize=7.5, color=INK)
+        axes.annotate("", (2.4, y - 0.85 * height), (2.4, y), arrowprops={"arrowstyle": "->", "color": ink, "lw": 0.8})
+        axes.text(2.5, y - height / 2, f"{wires}{step.bits:,} bits", va="center", fontsize=7.5)
         if step.kind == "register":
-            axes.plot([0.3, 4.5], [y, y], color=INK, lw=1.2, linestyle="--")
-            axes.text(4.6, y, step.text, va="center", fontsize=8, color=INK)
+            axes.plot([0.3, 4.5], [y, y], color=ink, lw=1.2, linestyle="--")
+            axes.text(4.6, y, step.text, va="center", fontsize=8)
         else:
-            box = {"boxstyle": "round,pad=0.35", "facecolor": RULE, "edgecolor": INK, "linewidth": 0.8}
-            axes.text(2.4, y, step.text, ha="center", va="center", fontsize=8.5, color=INK, bbox=box)
-    axes.text(2.4, -len(steps) * height, "logits", ha="center", va="center", fontsize=8.5, color=INK)
-    png, svg = io.BytesIO(), io.StringIO()
-    canvas.savefig(png, format="png", dpi=160, facecolor="white", metadata={"Software": None})
-    canvas.savefig(svg, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = svg.getvalue()
-    return Drawing(png.getvalue(), text[text.index("<svg") :])
+            box = {"boxstyle": "round,pad=0.35", "facecolor": shade, "edgecolor": ink, "linewidth": 0.8}
+            axes.text(2.4, y, step.text, ha="center", va="center", fontsize=8.5, bbox=box)
+    axes.text(2.4, -len(steps) * height, "logits", ha="center", va="center", fontsize=8.5)

@@ -14,6 +14,7 @@ ENTRIES = {
     "datasets": ["dataset", "jsc_sample", "jsc_simulated", "out", "the folder that the picture is written to"],
     "simulate": ["num_jets", "100000", "whole number from 5", "num_workers", "seed", "outputs/simulated"],
     "report": ["title", "Lab report", "confidence", "number above 0 below 1", "overfitting_tolerance", "text or null"],
+    "hardware": ["checkpoint", "circuit", "jsc_openml", "hardware.KEY", "latency_cutoff", "how the circuit is made"],
     "lab": ["outputs/lab/sample", "scale", "full, sample", "seeds", "questions", "report.KEY", "stagnation_epochs"],
 }
 

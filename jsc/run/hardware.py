@@ -34,8 +34,7 @@ from jsc.results import (
     write_record,
 )
 from jsc.run.assembly import jets_of
-from jsc.run.scoring import class_scores, confusion_matrix, never_predicted
-from jsc.run.testing import as_trained_on
+from jsc.run.testing import as_trained_on, class_scores, confusion_of
 
 HARDWARE_FOLDERS = {"da4ml": "hardware", "hls4ml": "hardware_hls4ml"}  # by back end
 CHUNK = 20_000  # jets at a time: the integers on all wires of all would take gigabytes
@@ -57,7 +56,6 @@ class RawJets:
 
 def make(settings: HardwareSettings) -> None:
     """Write a network's circuit with its proof and cost. Raises CommandError or CircuitError."""
-    _refuse(settings, "circuit")
     path = find_network(settings.checkpoint)
     network = read_network(path)
     out = Path(settings.out) if settings.out else path.parent / HARDWARE_FOLDERS[settings.hardware.backend]
@@ -90,7 +88,7 @@ def predict(settings: HardwareSettings) -> TestResult:
     logits_NC = torch.from_numpy(np.ldexp(integers_NC.astype(np.float64), -network.output_fraction_bits))
     labels_N = torch.from_numpy(jets.labels_N).long()
     predicted_N = logits_NC.argmax(1)
-    confusion = confusion_matrix(predicted_N, labels_N, network.num_classes)
+    confusion_CC = confusion_of(logits_NC, labels_N)
     linear = [layer for layer in network.layers if isinstance(layer, Linear)]
     result = TestResult(
         checkpoint=str(path),
@@ -104,9 +102,9 @@ def predict(settings: HardwareSettings) -> TestResult:
         test_loss=float(torch.nn.functional.cross_entropy(logits_NC, labels_N)),
         test_acc=float((predicted_N == labels_N).double().mean()),
         class_names=list(network.class_names),
-        classes=class_scores(logits_NC.float(), labels_N, confusion, network.class_names),
-        confusion=confusion,
-        never_predicted=never_predicted(confusion, network.class_names),
+        classes=class_scores(logits_NC, labels_N, confusion_CC, network.class_names),
+        confusion=confusion_CC.tolist(),
+        never_predicted=[name for c, name in enumerate(network.class_names) if not confusion_CC[:, c].any()],
         warnings=jets.warnings,
     )
     write_record(beside(path, TEST_FILE), result)
@@ -165,20 +163,11 @@ def _test_jets(network: Network, settings: DatasetSettings | None) -> RawJets | 
 
 
 def _folder(settings: HardwareSettings) -> Path:
-    _refuse(settings, "checkpoint", "out")
     if settings.circuit is None or not (Path(settings.circuit) / NETWORK_FILE).is_file():
         raise CommandError(
             f"circuit={settings.circuit}: give a folder that python -m jsc.hardware checkpoint=RUN wrote"
         )
     return Path(settings.circuit)
-
-
-def _refuse(settings: HardwareSettings, *keys: str) -> None:
-    for key in keys:
-        if getattr(settings, key) is not None:
-            raise CommandError(
-                f"{key}={getattr(settings, key)}: this command does not read {key}; see conf/hardware.yaml"
-            )
 
 
 def _progress() -> Callable[[str], None]:
