@@ -205,9 +205,11 @@ class QuantizedLinear(nn.Linear):
         return round_bits(self.weight_fraction_bits, -limit, limit)
 
     def used_bias_fraction_bits(self) -> Tensor:
-        """f of the biases as the forward uses it: whole numbers [1] or [O]."""
+        """f of the biases as the forward uses it: whole numbers [1] or [O]; at most `bias_bits` beyond the weights'."""
         bias_O = self.weight.new_zeros(self.out_features) if self.bias is None else self.bias.detach()
-        return fitting_fraction_bits(bias_O, self.bias_bits, self.group_shape[:1])
+        finest = self.used_weight_fraction_bits().detach().amax(1)  # a tiny bias shall not make sums fine
+        bits = fitting_fraction_bits(bias_O, self.bias_bits, self.group_shape[:1])
+        return torch.minimum(bits, (finest if len(bits) > 1 else finest.amax(0, keepdim=True)) + self.bias_bits)
 
     def quantized_weight(self) -> Tensor:
         """[O, I]; exactly 0 where `mask` is False."""
