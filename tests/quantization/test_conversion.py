@@ -5,22 +5,25 @@ from torch import nn
 from jsc.errors import NetworkError
 from jsc.models import build_model, model_names
 from jsc.quantization import QuantizedLinear, Quantizer, calibrate
-from quantization.networks import moments, quantized, real_jets, with_statistics
+from quantization.networks import moments, quantized, real_jets
 
 
 @pytest.mark.parametrize("name", model_names())
 def test_with_many_bits_a_registered_network_computes_what_it_did(name: str) -> None:
     torch.manual_seed(0)
-    network = with_statistics(build_model(name, num_features=16, num_classes=5), seed=1)
+    network = build_model(name, num_features=16, num_classes=5)
     x_NF = real_jets(2000)
+    standard = moments(x_NF)
+    standard_NF = ((x_NF.double() - standard["mean_F"]) / standard["std_F"]).float()
+    for _ in range(20):
+        network(standard_NF)  # the BatchNorms' statistics
+    expected = network.eval()(standard_NF)
     made = quantized(
         network, x_NF, weight_bits=8, activation_bits=8, input_bits=10, bias_bits=8, percentile=100.0,
         granularity="output",
     )  # fmt: skip
-    standard = moments(x_NF)
-    expected = network(((x_NF.double() - standard["mean_F"]) / standard["std_F"]).float())
     error = (made(x_NF) - expected).abs()
-    assert error.mean() < 0.05 * expected.abs().mean()
+    assert error.mean() < 0.1 * expected.abs().mean()
 
 
 def test_layers_bear_the_numbers_of_network_json() -> None:
