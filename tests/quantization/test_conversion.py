@@ -1,11 +1,11 @@
 import pytest
 import torch
+from quantized_networks import moments, quantized, real_jets
 from torch import nn
 
 from jsc.errors import NetworkError
 from jsc.models import build_model, model_names
 from jsc.quantization import QuantizedLinear, Quantizer, calibrate
-from quantization.networks import moments, quantized, real_jets
 
 
 @pytest.mark.parametrize("name", model_names())

@@ -1,10 +1,10 @@
 import pytest
 import torch
+from quantized_networks import GRANULARITIES, exported, quantized, real_jets, with_statistics
 from torch import nn
 
 from jsc.models import build_model, model_names
 from jsc.quantization import QuantizedNetwork, beta_at, bits_by_layer, ebops
-from quantization.networks import GRANULARITIES, exported, quantized, real_jets, with_statistics
 
 
 def two_layers(**options: object) -> QuantizedNetwork:

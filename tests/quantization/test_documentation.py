@@ -1,10 +1,10 @@
 """The example that docs/quantization.md works by hand, number for number."""
 
 import torch
+from quantized_networks import assert_integers_equal, exported
 from torch import nn
 
 from jsc.quantization import InputEncoder, QuantizedLinear, QuantizedNetwork, Quantizer, ebops
-from quantization.networks import assert_integers_equal, exported
 
 
 def by_hand() -> QuantizedNetwork:

@@ -5,13 +5,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from torch import nn
-
-from jsc.errors import NetworkError
-from jsc.hardware.network import Network
-from jsc.models import build_model, model_names
-from jsc.quantization import QuantizedNetwork, check_sums, prune
-from quantization.networks import (
+from quantized_networks import (
     GRANULARITIES,
     assert_inputs_equal,
     assert_integers_equal,
@@ -22,6 +16,12 @@ from quantization.networks import (
     real_jets,
     with_statistics,
 )
+from torch import nn
+
+from jsc.errors import NetworkError
+from jsc.hardware.network import Network
+from jsc.models import build_model, model_names
+from jsc.quantization import QuantizedNetwork, check_sums, prune
 
 
 def registered(name: str) -> nn.Module:

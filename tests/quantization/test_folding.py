@@ -4,12 +4,12 @@ from collections.abc import Callable
 import pytest
 import torch
 from hypothesis import given, settings
+from quantized_networks import chains, with_statistics
 from torch import Tensor, nn
 from torch.nn import functional
 
 from jsc.errors import QuantizationError
 from jsc.quantization.folding import FoldedChain, fold
-from quantization.networks import chains, with_statistics
 
 
 def computed(chain: FoldedChain, x_NF: Tensor) -> Tensor:

@@ -7,11 +7,11 @@ import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
+from quantized_networks import GRANULARITIES, quantized, real_jets
 from torch import nn
 
 from jsc.quantization import InputEncoder, QuantizedLinear, Quantizer
 from jsc.quantization.layers import MAX_BITS, MAX_SPREAD, fitting_fraction_bits
-from quantization.networks import GRANULARITIES, quantized, real_jets
 
 
 def quantizer(

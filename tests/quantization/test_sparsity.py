@@ -1,9 +1,9 @@
 import pytest
 import torch
+from quantized_networks import exported, quantized, real_jets
 from torch import nn
 
 from jsc.quantization import density_at, fan_in_mask, prune
-from quantization.networks import exported, quantized, real_jets
 
 
 def test_each_output_has_its_fan_in_drawn_from_the_seed() -> None:
