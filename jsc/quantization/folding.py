@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from jsc.engine import CannotLower, lower
-from jsc.engine.plan import Activation, BatchNorm, Dropout, Linear
+from jsc.engine.layers import GELU, BatchNorm, Dropout, Layer, LeakyReLU, Linear, Sigmoid, Tanh
 from jsc.errors import QuantizationError
 
 CHAIN = "a network that can be quantised is a chain of Linear, BatchNorm1d, ReLU, Identity, Flatten and Dropout"
@@ -96,7 +96,7 @@ def fold(network: nn.Module, *, mean_F: Tensor, std_F: Tensor) -> FoldedChain:
                 latest.scale_inputs(*_scale_and_shift(network.get_submodule(waiting.pop().name)))
         elif isinstance(layer, Dropout):
             latest.dropout_rates.append(layer.rate)
-        elif layer.kind != "relu":
+        elif not (isinstance(layer, LeakyReLU) and layer.negative_slope == 0.0):
             raise QuantizationError(f"{_name_of(layer, network)} cannot be quantised; {CHAIN}")
         elif waiting:
             raise QuantizationError(f"{_behind_relu(waiting[0])}, and another ReLU comes before the next Linear")
@@ -127,11 +127,11 @@ def _behind_relu(layer: BatchNorm) -> str:
     return f"layer {layer.name} (BatchNorm1d) cannot be folded into a Linear: it stands behind a ReLU"
 
 
-_MODULES = {"leaky_relu": nn.LeakyReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "gelu": nn.GELU, "gelu_tanh": nn.GELU}
+_MODULES = {LeakyReLU: nn.LeakyReLU, Tanh: nn.Tanh, Sigmoid: nn.Sigmoid, GELU: nn.GELU}
 
 
-def _name_of(layer: Activation, network: nn.Module) -> str:
-    """A module's path, or the name of a function that the network calls."""
-    kind = _MODULES[layer.kind]
+def _name_of(layer: Layer, network: nn.Module) -> str:
+    """A module's path, or what it is called where the network calls a function."""
+    kind = _MODULES[type(layer)]
     name = next((name for name, module in network.named_modules() if isinstance(module, kind)), None)
-    return f"function {layer.kind}" if name is None else f"layer {name} ({kind.__name__})"
+    return f"function {kind.__name__}" if name is None else f"layer {name} ({kind.__name__})"

@@ -122,10 +122,6 @@ class Quantizer(nn.Module):
     def forward(self, x_BW: Tensor) -> Tensor:
         return quantize(x_BW, self.used_fraction_bits(), *self.limits())
 
-    def extra_repr(self) -> str:
-        learnt = "" if self.fraction_bits is None else ", learnt"
-        return f"{self.num_bits} bits{learnt}, {len(self.integer_bits)} groups, {'' if self.sign_bits else 'un'}signed"
-
 
 def fitting_fraction_bits(x: Tensor, num_bits: int, group_shape: tuple[int, ...]) -> Tensor:
     """The most fraction bits with which all numbers of a group round to `num_bits` bits, sign included.
@@ -227,10 +223,6 @@ class QuantizedLinear(nn.Linear):
 
     def forward(self, x_BI: Tensor) -> Tensor:
         return functional.linear(x_BI, self.quantized_weight(), self.quantized_bias())
-
-    def extra_repr(self) -> str:
-        learnt = "" if self.weight_fraction_bits is None else " learnt"
-        return f"{super().extra_repr()}, {self.weight_bits}{learnt} bits, bias {self.bias_bits} bits"
 
 
 class QuantizedNetwork(nn.Module):

@@ -35,10 +35,10 @@ def with_statistics(network: nn.Module, seed: int) -> nn.Module:
     return network.eval()
 
 
-def quantized(network: nn.Module, x_NF: Tensor, **options: Any) -> QuantizedNetwork:
-    """With bits that keep any sum of the tests' networks below 2^24, unless options say otherwise."""
-    bits = {"weight_bits": 6, "activation_bits": 6, "input_bits": 8, "bias_bits": 8, "percentile": 99.0}
-    return quantize_network(network, x_NF=x_NF, **moments(x_NF), **{**bits, **options})
+def quantized(network: nn.Module, jets_NF: Tensor, **options: Any) -> QuantizedNetwork:
+    """For these jets, with bits that keep sums below 2^24, unless options say otherwise."""
+    usual = {"x_NF": jets_NF, "weight_bits": 6, "activation_bits": 6, "input_bits": 8, "bias_bits": 8}
+    return quantize_network(network, **moments(jets_NF), **{**usual, "percentile": 99.0, **options})
 
 
 def exported(network: QuantizedNetwork) -> Network:

@@ -104,7 +104,7 @@ class Shortcut(nn.Module):
         (Named(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2)), "layer body.1 (Tanh) cannot be quantised"),
         (Named(nn.Linear(4, 3), nn.GELU(), nn.Linear(3, 2)), "layer body.1 (GELU) cannot be quantised"),
         (Named(nn.Linear(4, 3), nn.LeakyReLU(), nn.Linear(3, 2)), "layer body.1 (LeakyReLU) cannot be quantised"),
-        (OfFunctions(torch.sigmoid), "function sigmoid cannot be quantised"),
+        (OfFunctions(torch.sigmoid), "function Sigmoid cannot be quantised"),
         (Named(nn.Linear(4, 3), nn.LayerNorm(3)), "layer body.1 (LayerNorm)"),
         (Shortcut(), "layer hidden (Linear) does not follow the input in a plain chain"),
         (Named(nn.Linear(4, 3), nn.ReLU(), nn.BatchNorm1d(3)), "layer body.2 (BatchNorm1d) cannot be folded"),

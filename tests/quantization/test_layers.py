@@ -226,3 +226,12 @@ def test_layers_work_in_a_network_of_ones_own() -> None:
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0] / 3
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("is_learned", [False, True])
+def test_weights_that_training_has_blown_up_give_no_numbers_and_no_error(value: float, is_learned: bool) -> None:
+    linear = QuantizedLinear(2, 2, weight_bits=6, bias_bits=8, is_learned=is_learned)
+    with torch.no_grad():
+        linear.weight[0, 0] = value
+    assert not linear(torch.ones(1, 2)).isfinite().all()
