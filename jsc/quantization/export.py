@@ -29,15 +29,19 @@ def to_network(
 ) -> Network:
     """The record of a quantised network. Raises NetworkError, with the layer's name, if a sum could reach 2^24."""
 
-    def record(layers: Sequence[Layer], outputs: Sequence[str]) -> Network:
+    entrance = _quantize(network.input, len(feature_names))
+
+    def record(layers: Sequence[Layer]) -> Network:
         return Network(
             model=model,
             feature_names=tuple(feature_names),
-            class_names=tuple(outputs),
+            class_names=tuple(class_names),
             input=InputQuantizer(
                 offset=network.encoder.offset.cpu().numpy(),
                 scale=network.encoder.scale.cpu().numpy(),
-                **_quantizer(network.input, len(feature_names)),
+                fraction_bits=entrance.fraction_bits,
+                low=entrance.low,
+                high=entrance.high,
             ),
             layers=tuple(layers),
             dataset=dataset,
@@ -55,11 +59,11 @@ def to_network(
             width = module.out_features
             layers.append(_linear(module))
         elif isinstance(module, Quantizer):
-            layers.append(Quantize(**_quantizer(module, width)))
+            layers.append(_quantize(module, width))
         elif isinstance(module, nn.ReLU):  # on exact sums, of which it cuts off the negative alone
-            sums = record(layers, class_names).wires[-1]
+            sums = record(layers).wires[-1]
             layers.append(Quantize(fraction_bits=sums.fraction_bits, low=0 * sums.high, high=np.maximum(sums.high, 0)))
-    return record(layers, class_names)
+    return record(layers)
 
 
 def check_sums(network: QuantizedNetwork) -> None:
@@ -95,10 +99,10 @@ def _linear(linear: QuantizedLinear) -> Linear:
 
 
 @torch.no_grad()
-def _quantizer(quantizer: Quantizer, width: int) -> dict[str, Integers]:
-    low, high = quantizer.limits()
-    parts = {"fraction_bits": quantizer.used_fraction_bits(), "low": low, "high": high}
-    return {name: _integers(value.expand(width)) for name, value in parts.items()}
+def _quantize(quantizer: Quantizer, width: int) -> Quantize:
+    parts = (quantizer.used_fraction_bits(), *quantizer.limits())
+    fraction_bits, low, high = (_integers(value.expand(width)) for value in parts)
+    return Quantize(fraction_bits=fraction_bits, low=low, high=high)
 
 
 def _integers(values: Tensor) -> Integers:
