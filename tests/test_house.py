@@ -15,6 +15,7 @@ FLOORS = {
     "jsc.simulation": 2,
     "jsc.reporting": 2,
     "jsc.engine": 3,
+    "jsc.hardware": 3,
     "jsc.datasets": 4,
     "jsc.models": 4,
     "jsc.hardware": 4,
