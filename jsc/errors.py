@@ -29,6 +29,10 @@ class CircuitError(Exception):
     """A circuit is not what it should be, or a tool failed on it; the message says where, or what the tool said."""
 
 
+class QuantizationError(ValueError):
+    """A network cannot be quantised; the message names the layer, and what is allowed."""
+
+
 class NoRunError(ValueError):
     """The paths given hold no run; the message says what was looked for."""
 

@@ -18,7 +18,6 @@ FLOORS = {
     "jsc.hardware": 3,
     "jsc.datasets": 4,
     "jsc.models": 4,
-    "jsc.hardware": 4,
     "jsc.cli": 5,
     "jsc.fit": 6,
     "jsc.run": 7,

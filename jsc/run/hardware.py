@@ -156,7 +156,7 @@ def _test_jets(network: Network, settings: DatasetSettings | None) -> RawJets | 
     for warning in warnings:
         print(f"Warning: {warning}", file=sys.stderr)
     rows = jets.rows_of("test")
-    source: JetSource = construct(settings)
+    source: JetSource = construct(settings, JetSource)
     # The network's own offsets and scales want the features as they were, to the last bit.
     x_NF = source.read().features_NF[jets.rows_N[rows]]
     return RawJets(jets, x_NF, jets.labels_N[rows], settings.name, warnings)
