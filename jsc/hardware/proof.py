@@ -107,17 +107,19 @@ def expected_logits(
 
 
 def _compare_graph(circuit: Circuit, vectors: Vectors, start: int, expected: Sequence[Integers]) -> None:
-    """`expected`: the integers on the network's wires for vectors from `start` on."""
-    for layer, (values, given) in enumerate(zip(expected, circuit.run(expected[0]), strict=True)):
-        wires = list(circuit.signals[layer])
-        different = given != values[:, wires]
-        if different.any():
-            row = int(different.any(axis=1).argmax())
-            place = int(different[row].argmax())
-            found, right = int(given[row, place]), int(values[row, wires[place]])
+    """Each layer's sums of what enters it; `expected`: all wires' integers for the vectors from `start` on."""
+    for layer, sums in enumerate(circuit.sums):
+        if sums is None:
+            continue
+        before, here = circuit.signals[layer : layer + 2]
+        wires = list(here)
+        given = sums.run(expected[layer][:, list(before)]) - [signal.offset for signal in here.values()]
+        rows, places = np.nonzero(given != expected[layer + 1][:, wires])
+        if len(rows):
+            found, right = given[rows[0], places[0]], expected[layer + 1][rows[0], wires[places[0]]]
             raise CircuitError(
                 f"the graph ({circuit.backend}) differs from network.json first at "
-                + _difference(circuit.network, vectors, start + row, layer, wires[place], found, right)
+                + _difference(circuit.network, vectors, start + rows[0], layer + 1, wires[places[0]], found, right)
             )
 
 
