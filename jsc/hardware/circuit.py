@@ -8,7 +8,7 @@ out. Shapes: N jets, O outputs, I inputs.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -126,9 +126,7 @@ class Circuit:
     lut_estimate: float
     backend: str  # its name and version
     steps: Sequence[Step]
-    sums: Sequence[Sums | None] = field(
-        repr=False
-    )  # of each layer; None of a quantize, and where all sums are constant
+    sums: Sequence[Sums | None]  # a linear layer's; None where all of them are constant
 
     @property
     def latency_cycles(self) -> int:
@@ -403,16 +401,13 @@ def ports(network: Network) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]
             name += "_"
         taken.add(name)
         names.append(name)
-    inputs = [
-        {
-            "name": names[j],
-            "feature": feature,
-            "bits": max(1, int(network.wires[0].bits[j])),
-            "signed": bool(q.low[j] < 0),
-        }
-        | {"low": int(q.low[j]), "high": int(q.high[j]), "fraction_bits": int(q.fraction_bits[j])}
-        for j, feature in enumerate(network.feature_names)
-    ]
+    inputs = []
+    for name, feature, *numbers in zip(
+        names, network.feature_names, network.wires[0].bits, q.low, q.high, q.fraction_bits, strict=False
+    ):
+        bits, low, high, fraction_bits = map(int, numbers)
+        port = {"name": name, "feature": feature, "bits": max(1, bits), "signed": low < 0}
+        inputs.append(port | {"low": low, "high": high, "fraction_bits": fraction_bits})
     bits = int(network.logit_wires.bits.max())
     outputs = [
         {"name": names[network.num_features + c], "class": of_class, "bits": bits, "signed": True}

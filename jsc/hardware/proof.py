@@ -158,7 +158,7 @@ def prove_verilog(
     Raises CircuitError with the first vector, layer and wire that differ, or the simulator's words.
     """
     sources = [*sorted(verilog.glob("*.v")), folder / BENCH_FILE]
-    with tempfile.TemporaryDirectory(prefix="jsc-simulation-") as work:
+    with tempfile.TemporaryDirectory(prefix="jsc-simulation-", ignore_cleanup_errors=True) as work:
         words = simulator.run(sources, folder, Path(work)).split()
     if "COMPARED" not in words:
         raise CircuitError(f"{simulator.name} ended without an answer from {folder / BENCH_FILE}")
@@ -178,7 +178,7 @@ def _probed(circuit: Circuit, sources: Sequence[Path], vectors: Vectors, index: 
     network = circuit.network
     n_NF = np.repeat(vectors.n_NF[index : index + 1], circuit.latency_cycles + 1, axis=0)  # until it is everywhere
     expected = network.trace(n_NF[:1])
-    with tempfile.TemporaryDirectory(prefix="jsc-simulation-") as name:
+    with tempfile.TemporaryDirectory(prefix="jsc-simulation-", ignore_cleanup_errors=True) as name:
         work = Path(name)
         write_vectors(network, circuit, Vectors(n_NF, {}), np.repeat(network.logits(n_NF[:1]), len(n_NF), axis=0), work)
         try:
