@@ -37,16 +37,13 @@ def bench(circuit: Circuit) -> str:
 
     With PROBE defined it prints at the end what the last jet has on every wire of the circuit.
     """
-    inputs, outputs = circuit.interface["inputs"], circuit.interface["outputs"]
-    num_in, num_out = (sum(port["bits"] for port in ports) for ports in (inputs, outputs))
-    connected, first = [".clk(clk)"], 0
-    for port in inputs:
-        connected.append(f".{port['name']}(word[{first + port['bits'] - 1}:{first}])")
-        first += port["bits"]
-    first = 0
-    for port in outputs:
-        connected.append(f".{port['name']}(logits[{first + port['bits'] - 1}:{first}])")
-        first += port["bits"]
+    interface, connected, widths = circuit.interface, [".clk(clk)"], []
+    for kind, bus in (("inputs", "word"), ("outputs", "logits")):
+        first = 0
+        for port in interface[kind]:
+            connected.append(f".{port['name']}({bus}[{first + port['bits'] - 1}:{first}])")
+            first += port["bits"]
+        widths.append(first)
     probes = [
         f'        $display("PROBE {layer} {place} %h", circuit.{signal.name});'
         for layer, signals in enumerate(circuit.signals)
@@ -57,12 +54,12 @@ def bench(circuit: Circuit) -> str:
 `timescale 1ns / 1ps
 module testbench;
     reg clk = 0;
-    reg [{num_in - 1}:0] word;
-    reg [{num_out - 1}:0] expected;
-    wire [{num_out - 1}:0] logits;
+    reg [{widths[0] - 1}:0] word;
+    reg [{widths[1] - 1}:0] expected;
+    wire [{widths[1] - 1}:0] logits;
     integer inputs, answers, read, cycle = 0, jets = 0, compared = 0, different = 0, first = -1;
 
-    {circuit.interface["top"]} circuit (
+    {interface["top"]} circuit (
         {f",{chr(10)}        ".join(connected)}
     );
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from jsc.errors import CircuitError, CommandError
 from jsc.hardware.bench import find_simulator
 from jsc.hardware.circuit import Circuit, make_circuit
-from jsc.hardware.datasheet import Accuracy, write_datasheet
+from jsc.hardware.datasheet import write_datasheet
 from jsc.hardware.folder import whole_folder
 from jsc.hardware.hls4ml_project import emulate
 from jsc.hardware.network import NETWORK_FILE, Integers, Network, read_network, write_network
@@ -47,13 +47,19 @@ class CircuitOptions:
 
 @dataclass(frozen=True, eq=False)
 class TestJets:
-    """A test split as the circuit takes it: inputs [N, F], true classes [N], the fused engine's logits [N, C]."""
+    """A test split as the circuit takes it: inputs [N, F], true classes [N], the fused engine's logits [N, C].
+
+    `warnings`: what its user should know of it.
+    """
 
     __test__ = False  # not a test class, whatever pytest makes of its name
 
     n_NF: Integers
     labels_N: npt.NDArray[np.integer[Any]]
     dataset: str
+    variant: str
+    sha256: str
+    warnings: Sequence[str] = ()
     engine_NC: npt.NDArray[np.floating[Any]] | None = None
 
 
@@ -96,7 +102,7 @@ def build(network: Network, out: Path, options: CircuitOptions, jets: TestJets |
         accuracy = None
         if jets is not None:
             hits_N = logits_NC[-len(jets.labels_N) :].argmax(axis=1) == jets.labels_N
-            accuracy = Accuracy(int(hits_N.sum()), len(hits_N), jets.dataset)
+            accuracy = f"{hits_N.mean():.2%} of the {len(hits_N):,} test jets of {jets.dataset} ({jets.variant})"
         write_datasheet(
             folder, network=network, circuit=circuit, proof=proof, resources=resources, accuracy=accuracy, notes=notes
         )

@@ -8,13 +8,13 @@ out. Shapes: N jets, O outputs, I inputs.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from jsc.hardware.network import Integers, Network, Quantize, quantized, wire_bits
+from jsc.hardware.network import Integers, Network, Quantize, wire_bits
 
 TOP_MODULE = "network"
 TIMESCALE = "`timescale 1ns / 1ps"  # in every file, or simulators warn of those without
@@ -126,7 +126,7 @@ class Circuit:
     lut_estimate: float
     backend: str  # its name and version
     steps: Sequence[Step]
-    sums: Sequence[Sums | None] = field(repr=False)  # of each layer
+    sums: Sequence[Sums | None]  # a linear layer's; None where all of them are constant
 
     @property
     def latency_cycles(self) -> int:
@@ -142,23 +142,6 @@ class Circuit:
     def adder_depth(self) -> int:
         """Adders in a row from the inputs to the logits."""
         return sum(self.depths)
-
-    def run(self, n_NF: Integers) -> list[Integers]:
-        """The integers on `signals` [N, signals] as the back end's own interpreter of its graph gives the sums."""
-        values = [n_NF[:, list(self.signals[0])]]
-        for index, layer in enumerate(self.network.layers):
-            before, here = self.signals[index], self.signals[index + 1]
-            sums, places = self.sums[index], list(here)
-            if isinstance(layer, Quantize):
-                entering = np.zeros((len(n_NF), len(layer.low)), dtype=np.int64)
-                entering[:, list(before)] = values[-1]
-                leaving = quantized(entering, self.network.wires[index].fraction_bits, layer)
-                values.append(leaving[:, places])
-            elif sums is None:
-                values.append(np.zeros((len(n_NF), 0), dtype=np.int64))
-            else:
-                values.append(sums.run(values[-1]) - np.array([signal.offset for signal in here.values()]))
-        return values
 
 
 def make_circuit(network: Network, backend: SumsBackend, *, latency_cutoff: int) -> Circuit:
@@ -275,7 +258,10 @@ class _Builder:
             return {}, None
         weights_OI, bias_O = units
         constant_I = np.where(entering.low == entering.high, entering.low, 0)
-        halves_O = self.halves(index)
+        halves_O = np.zeros_like(bias_O)
+        if isinstance(following := (*self.network.layers, None)[index + 1], Quantize):
+            # Sums stay below 2^24, so one that is rounded by more bits than 30 is always 0, and no wire.
+            halves_O = np.left_shift(1, np.clip(leaving.fraction_bits - following.fraction_bits, 0, 30)) >> 1
         constants_O = bias_O + weights_OI @ constant_I + halves_O
         sums = self.backend.sums(
             f"layer{index}",
@@ -316,16 +302,6 @@ class _Builder:
             assert taken + output.zeros >= signal.bits, "the back end's bounds are never narrower than the exact ones"
             self.lines.append(f"    {signal.declared('wire')} = {_bits(bus, output.first, taken, output.zeros)};")
         return signals, sums
-
-    def halves(self, index: int) -> Integers:
-        """What makes rounding down of a layer's sums round half up, in units of the sums."""
-        following = self.network.layers[index + 1] if index + 1 < len(self.network.layers) else None
-        fraction_bits = self.network.wires[index + 1].fraction_bits
-        if not isinstance(following, Quantize):
-            return np.zeros_like(fraction_bits)
-        # Sums stay below 2^24, so one that is rounded by more bits than these is always 0, and no wire.
-        halves_O: Integers = np.left_shift(1, np.clip(fraction_bits - following.fraction_bits, 0, 30)) >> 1
-        return halves_O
 
     def quantize(self, index: int, layer: Quantize, current: dict[int, Signal]) -> dict[int, Signal]:
         entering, leaving = self.network.wires[index : index + 2]
@@ -425,16 +401,13 @@ def ports(network: Network) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]
             name += "_"
         taken.add(name)
         names.append(name)
-    inputs = [
-        {
-            "name": names[j],
-            "feature": feature,
-            "bits": max(1, int(network.wires[0].bits[j])),
-            "signed": bool(q.low[j] < 0),
-        }
-        | {"low": int(q.low[j]), "high": int(q.high[j]), "fraction_bits": int(q.fraction_bits[j])}
-        for j, feature in enumerate(network.feature_names)
-    ]
+    inputs = []
+    for name, feature, *numbers in zip(
+        names, network.feature_names, network.wires[0].bits, q.low, q.high, q.fraction_bits, strict=False
+    ):
+        bits, low, high, fraction_bits = map(int, numbers)
+        port = {"name": name, "feature": feature, "bits": max(1, bits), "signed": low < 0}
+        inputs.append(port | {"low": low, "high": high, "fraction_bits": fraction_bits})
     bits = int(network.logit_wires.bits.max())
     outputs = [
         {"name": names[network.num_features + c], "class": of_class, "bits": bits, "signed": True}

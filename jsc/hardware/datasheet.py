@@ -1,7 +1,6 @@
 """`hardware.md` and `hardware.html`: what a circuit is, what was proved of it, and what it costs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,15 +22,6 @@ if TYPE_CHECKING:
 MARKDOWN_FILE, PAGE_FILE, FIGURE = "hardware.md", "hardware.html", "pipeline"
 
 
-@dataclass(frozen=True)
-class Accuracy:
-    """Of the integers on a test split: how many of its jets are called what they are."""
-
-    correct: int
-    jets: int
-    dataset: str  # with its variant
-
-
 def write_datasheet(
     folder: Path,
     *,
@@ -39,10 +29,10 @@ def write_datasheet(
     circuit: Circuit | None,
     proof: Proof,
     resources: Resources | None,
-    accuracy: Accuracy | None,
+    accuracy: str | None,
     notes: Sequence[str],
 ) -> None:
-    """`circuit` and `resources` are None where a tool was missing, of which `notes` speak."""
+    """`circuit` and `resources` are None where a tool was missing, of which `notes` speak; `accuracy` in words."""
     sections = [Section("What it is", _identity(network, circuit, accuracy, notes))]
     if circuit is not None:
         sections.append(Section("Inputs and outputs", _ports(network, circuit)))
@@ -60,7 +50,7 @@ def write_datasheet(
 
 
 def _identity(
-    network: Network, circuit: Circuit | None, accuracy: Accuracy | None, notes: Sequence[str]
+    network: Network, circuit: Circuit | None, accuracy: str | None, notes: Sequence[str]
 ) -> tuple[Block, ...]:
     num_layers = sum(layer.kind == "linear" for layer in network.layers)
     blocks: list[Block] = [
@@ -79,8 +69,7 @@ def _identity(
         text = "The circuit computes this network in integers, exactly. A new jet goes in at every clock cycle."
         blocks.append(Paragraph(f"{text} {when}"))
     if accuracy is not None:
-        share = f"{accuracy.correct / accuracy.jets:.2%} of the {accuracy.jets:,} test jets of {accuracy.dataset}"
-        blocks.append(Paragraph(f"These integers call {share} what they are."))
+        blocks.append(Paragraph(f"These integers call {accuracy} what they are."))
     return (*blocks, *([Bullets(tuple(notes))] if notes else []))
 
 

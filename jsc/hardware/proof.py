@@ -107,17 +107,19 @@ def expected_logits(
 
 
 def _compare_graph(circuit: Circuit, vectors: Vectors, start: int, expected: Sequence[Integers]) -> None:
-    """`expected`: the integers on the network's wires for vectors from `start` on."""
-    for layer, (values, given) in enumerate(zip(expected, circuit.run(expected[0]), strict=True)):
-        wires = list(circuit.signals[layer])
-        different = given != values[:, wires]
-        if different.any():
-            row = int(different.any(axis=1).argmax())
-            place = int(different[row].argmax())
-            found, right = int(given[row, place]), int(values[row, wires[place]])
+    """Each layer's sums of what enters it; `expected`: all wires' integers for the vectors from `start` on."""
+    for layer, sums in enumerate(circuit.sums):
+        if sums is None:
+            continue
+        before, here = circuit.signals[layer : layer + 2]
+        wires = list(here)
+        given = sums.run(expected[layer][:, list(before)]) - [signal.offset for signal in here.values()]
+        rows, places = np.nonzero(given != expected[layer + 1][:, wires])
+        if len(rows):
+            found, right = given[rows[0], places[0]], expected[layer + 1][rows[0], wires[places[0]]]
             raise CircuitError(
                 f"the graph ({circuit.backend}) differs from network.json first at "
-                + _difference(circuit.network, vectors, start + row, layer, wires[place], found, right)
+                + _difference(circuit.network, vectors, start + rows[0], layer + 1, wires[places[0]], found, right)
             )
 
 
@@ -156,7 +158,7 @@ def prove_verilog(
     Raises CircuitError with the first vector, layer and wire that differ, or the simulator's words.
     """
     sources = [*sorted(verilog.glob("*.v")), folder / BENCH_FILE]
-    with tempfile.TemporaryDirectory(prefix="jsc-simulation-") as work:
+    with tempfile.TemporaryDirectory(prefix="jsc-simulation-", ignore_cleanup_errors=True) as work:
         words = simulator.run(sources, folder, Path(work)).split()
     if "COMPARED" not in words:
         raise CircuitError(f"{simulator.name} ended without an answer from {folder / BENCH_FILE}")
@@ -176,7 +178,7 @@ def _probed(circuit: Circuit, sources: Sequence[Path], vectors: Vectors, index: 
     network = circuit.network
     n_NF = np.repeat(vectors.n_NF[index : index + 1], circuit.latency_cycles + 1, axis=0)  # until it is everywhere
     expected = network.trace(n_NF[:1])
-    with tempfile.TemporaryDirectory(prefix="jsc-simulation-") as name:
+    with tempfile.TemporaryDirectory(prefix="jsc-simulation-", ignore_cleanup_errors=True) as name:
         work = Path(name)
         write_vectors(network, circuit, Vectors(n_NF, {}), np.repeat(network.logits(n_NF[:1]), len(n_NF), axis=0), work)
         try:

@@ -54,7 +54,7 @@ def synthesise(files: Mapping[str, str], *, family: str) -> Resources:
         "tee -q -o path.txt ltp -noff",
         "write_json netlist.json",
     )
-    with tempfile.TemporaryDirectory(prefix="jsc-synthesis-") as name:
+    with tempfile.TemporaryDirectory(prefix="jsc-synthesis-", ignore_cleanup_errors=True) as name:
         work = Path(name)
         for file, text in files.items():
             (work / file).write_text(text)

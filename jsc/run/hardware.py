@@ -7,18 +7,16 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from jsc.cli import console
 from jsc.cli.construction import construct
 from jsc.cli.recorded import recorded_dataset, recorded_model
 from jsc.cli.settings import DatasetSettings, HardwareSettings
-from jsc.datasets import JetSource, PreparedJets
+from jsc.datasets import JetSource
 from jsc.errors import CommandError
 from jsc.hardware.build import CircuitOptions, TestJets, build, prove_folder
 from jsc.hardware.network import NETWORK_FILE, Linear, Network, read_network
@@ -40,20 +38,6 @@ HARDWARE_FOLDERS = {"da4ml": "hardware", "hls4ml": "hardware_hls4ml"}  # by back
 CHUNK = 20_000  # jets at a time: the integers on all wires of all would take gigabytes
 
 
-@dataclass(frozen=True, eq=False)
-class RawJets:
-    """A test split as its source has it: features [N, F], float32, in their own units; classes [N]."""
-
-    prepared: PreparedJets
-    x_NF: npt.NDArray[np.float32]
-    labels_N: npt.NDArray[np.int8]
-    dataset: str
-    warnings: list[str]
-
-    def for_circuit(self, network: Network) -> TestJets:
-        return TestJets(network.quantize(self.x_NF), self.labels_N, f"{self.dataset} ({self.prepared.variant})")
-
-
 def make(settings: HardwareSettings) -> None:
     """Write a network's circuit with its proof and cost. Raises CommandError or CircuitError."""
     path = find_network(settings.checkpoint)
@@ -62,7 +46,7 @@ def make(settings: HardwareSettings) -> None:
     jets = _test_jets(network, settings.dataset or recorded_dataset(path.parent))
     say = _progress()
     options = CircuitOptions(**settings.hardware.model_dump())
-    build(network, out, options, None if jets is None else jets.for_circuit(network), say)
+    build(network, out, options, jets, say)
     say(f"written: {from_here(out.absolute())}")
 
 
@@ -72,7 +56,7 @@ def prove_again(settings: HardwareSettings) -> None:
     network = read_network(folder / NETWORK_FILE)
     jets = _test_jets(network, settings.dataset or recorded_dataset(folder.parent))
     h, say = settings.hardware, _progress()
-    prove_folder(folder, None if jets is None else jets.for_circuit(network), h.simulator, h.random_vectors, say)
+    prove_folder(folder, jets, h.simulator, h.random_vectors, say)
 
 
 def predict(settings: HardwareSettings) -> TestResult:
@@ -83,7 +67,7 @@ def predict(settings: HardwareSettings) -> TestResult:
     jets = _test_jets(network, settings.dataset or recorded_dataset(folder.parent))
     if jets is None:
         raise CommandError("predict needs jets: give dataset=NAME (python -m jsc.datasets lists them)")
-    n_NF = network.quantize(jets.x_NF)
+    n_NF = jets.n_NF
     integers_NC = np.concatenate([network.logits(n_NF[i : i + CHUNK]) for i in range(0, len(n_NF), CHUNK)])
     logits_NC = torch.from_numpy(np.ldexp(integers_NC.astype(np.float64), -network.output_fraction_bits))
     labels_N = torch.from_numpy(jets.labels_N).long()
@@ -96,8 +80,8 @@ def predict(settings: HardwareSettings) -> TestResult:
         num_parameters=sum(layer.weights.size + layer.bias.size for layer in linear),
         num_macs=sum(layer.weights.size for layer in linear),
         dataset=jets.dataset,
-        dataset_variant=jets.prepared.variant,
-        dataset_sha256=jets.prepared.sha256,
+        dataset_variant=jets.variant,
+        dataset_sha256=jets.sha256,
         num_test=len(labels_N),
         test_loss=float(torch.nn.functional.cross_entropy(logits_NC, labels_N)),
         test_acc=float((predicted_N == labels_N).double().mean()),
@@ -105,7 +89,7 @@ def predict(settings: HardwareSettings) -> TestResult:
         classes=class_scores(logits_NC, labels_N, confusion_CC, network.class_names),
         confusion=confusion_CC.tolist(),
         never_predicted=[name for c, name in enumerate(network.class_names) if not confusion_CC[:, c].any()],
-        warnings=jets.warnings,
+        warnings=list(jets.warnings),
     )
     write_record(beside(path, TEST_FILE), result)
     write_predictions(beside(path, PREDICTIONS_FILE), labels_N=jets.labels_N, predicted_N=predicted_N.numpy())
@@ -139,7 +123,7 @@ def find_network(checkpoint: str | None) -> Path:
     )
 
 
-def _test_jets(network: Network, settings: DatasetSettings | None) -> RawJets | None:
+def _test_jets(network: Network, settings: DatasetSettings | None) -> TestJets | None:
     """Raises CheckpointError for other features or classes; warns of another variant or file."""
     if settings is None:
         return None
@@ -159,7 +143,9 @@ def _test_jets(network: Network, settings: DatasetSettings | None) -> RawJets | 
     source: JetSource = construct(settings, JetSource)
     # The network's own offsets and scales want the features as they were, to the last bit.
     x_NF = source.read().features_NF[jets.rows_N[rows]]
-    return RawJets(jets, x_NF, jets.labels_N[rows], settings.name, warnings)
+    return TestJets(
+        network.quantize(x_NF), jets.labels_N[rows], settings.name, jets.variant, jets.sha256, warnings=warnings
+    )
 
 
 def _folder(settings: HardwareSettings) -> Path:

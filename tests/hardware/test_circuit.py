@@ -151,8 +151,6 @@ def test_drawn_networks(
     n_NF = corners_and_more(net)
     folder = tmp_path_factory.mktemp("circuit")
     assert simulated(circuit, n_NF, folder).tolist() == net.logits(n_NF).tolist()
-    for values, given_, signals in zip(net.trace(n_NF), circuit.run(n_NF), circuit.signals, strict=True):
-        assert (values[:, list(signals)] == given_).all()
     assert not latency_cutoff or max(circuit.depths) <= latency_cutoff
 
 

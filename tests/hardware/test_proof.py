@@ -254,11 +254,14 @@ def test_verilator_proves_and_finds_too(tmp_path: Path, latency_cutoff: int) -> 
 @needs_icarus
 def test_the_jets_of_a_test_split_are_among_the_vectors(tmp_path: Path) -> None:
     net = small_network()
-    jets = TestJets(drawn_inputs(net, 40), np.zeros(40, dtype=np.int64), "by hand")
+    jets = TestJets(drawn_inputs(net, 40), np.zeros(40, dtype=np.int64), "by hand", "none", "0" * 64)
     proof = build(net, tmp_path / "circuit", OPTIONS, jets, quiet)
     assert proof.vectors["test jets"] == 40
     assert len((tmp_path / "circuit" / "vectors" / "inputs.hex").read_text().splitlines()) == sum(
         proof.vectors.values()
     )
     correct = int((net.logits(jets.n_NF).argmax(axis=1) == 0).sum())
-    assert f"{correct / 40:.2%} of the 40 test jets of by hand" in (tmp_path / "circuit" / "hardware.md").read_text()
+    assert (
+        f"{correct / 40:.2%} of the 40 test jets of by hand (none)"
+        in (tmp_path / "circuit" / "hardware.md").read_text()
+    )

@@ -3,6 +3,9 @@
 import dataclasses
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -181,6 +184,21 @@ def test_a_wrong_command_is_answered(
     write_network(run_folder.parent / "alone" / "network.json", net)
     assert command("jsc.hardware", *words) == 2
     assert message in capsys.readouterr().err
+
+
+@needs_icarus
+def test_ctrl_c_leaves_nothing_and_exit_code_130(run_folder: Path) -> None:
+    pytest.importorskip("da4ml", reason="needs da4ml, of the extra `hardware`")
+    words = ["checkpoint=run", "hardware.simulator=icarus"]
+    command = [sys.executable, "-m", "jsc.hardware", *words]
+    with subprocess.Popen(command, cwd=run_folder.parent, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        said = next(line for line in process.stderr if "Verilog under" in line or "Error" in line)
+        assert "Verilog under Icarus" in said
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 130
+        assert "interrupted; no folder was left half written" in process.stderr.read()
+    assert sorted(path.name for path in run_folder.iterdir()) == [".hydra", "checkpoints", "network.json"]
 
 
 def test_help_is_given(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
