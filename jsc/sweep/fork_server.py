@@ -86,9 +86,7 @@ def _asked(function: Callable[[Item], Answer], items: Sequence[Item], context: B
     ours, theirs = context.Pipe(duplex=False)
     process: BaseProcess = context.Process(target=_answer, args=(theirs, dict(os.environ), function, items))  # type: ignore[attr-defined]
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", DeprecationWarning
-        )  # Python 3.12's, of a fork beside other threads
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12's, of a fork beside other threads
         process.start()
     theirs.close()
     try:
