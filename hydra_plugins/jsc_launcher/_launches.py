@@ -16,7 +16,7 @@ from jsc import train
 from jsc.errors import CommandError, JobFailed
 from jsc.sweep.place import Place, Work
 from jsc.sweep.plan import Job, Sweep, read_plan, varied_keys
-from jsc.sweep.session import Session, open_session
+from jsc.sweep.session import MULTIRUN_FILE, Session, clear, cleared_if_refused, open_session
 from jsc.sweep.split import Layout, read_part
 
 
@@ -77,11 +77,14 @@ class Launches:
             if plan is None:
                 raise CommandError(f"sweep.part={self.part}: {self.folder} holds no plan of a sweep")
             job_overrides, first = [job["overrides"] for job in plan["jobs"]], 0
-        jobs = self.maker.make(job_overrides, first)
+        with cleared_if_refused(self.folder):  # another sweeper than jsc's has made it
+            jobs = self.maker.make(job_overrides, first)
         if self.config.sweep.dry_run:
             from jsc.sweep.dry_run import dry_run
 
             dry_run(self.folder, jobs, self.layout)
+            if [path.name for path in self.folder.glob("*")] == [MULTIRUN_FILE]:
+                clear(self.folder)
             return []
         with self.open() if self.session is None else nullcontext(self.session) as session:
             self.sweep.add(jobs, resumes=self.config.sweep.resume is not None)

@@ -59,7 +59,7 @@ class JscSweeper(Sweeper):
         from jsc.cli.command import combinations
 
         jobs = combinations(arguments, self.params, self.loader)
-        size, returns = self.max_batch_size or len(jobs), []
+        size, returns = self.max_batch_size or max(1, len(jobs)), []
         if self.launches is None or len(jobs) > size:  # jsc's launcher checks the jobs that it launches together
             self.check(jobs)
         if self.launches is None:

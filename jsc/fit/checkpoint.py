@@ -35,11 +35,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         super().__init__()
         self._best_waits = best_waits
         self._waiting: tuple[dict[str, Any], Path] | None = None
+        self.best: StoredModel | None = None  # what best.ckpt holds, or will, if it was kept in memory here
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
         path = Path(path)
         if self._best_waits and path.name == BEST_CHECKPOINT:
             self._waiting = _snapshot(checkpoint), path
+            self.best = stored_model(self._waiting[0])
         else:
             self._write_waiting()
             _write(checkpoint, path)
@@ -142,6 +144,11 @@ def read_checkpoint(path: Path) -> StoredModel:
         raise CheckpointError(f"{path}: not a readable checkpoint, or one cut short; give {READABLE}") from error
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path}: holds a {type(content).__name__}, not a state dict")
+    return stored_model(content)
+
+
+def stored_model(content: Mapping[str, Any]) -> StoredModel:
+    """What there is to know of a model in a Lightning checkpoint or a plain state dict."""
     if "state_dict" not in content:
         return StoredModel(dict(content))
     hyper_parameters = content.get("hyper_parameters")

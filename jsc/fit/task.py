@@ -96,13 +96,9 @@ class JetClassifier(pl.LightningModule):
         points = range(first_step, first_step + len(steps.rates_S))[logged]
         sums = steps.sums_S3[logged].tolist() if points else []  # to read them waits for a GPU
         for step, (loss_sum, num_correct, num_jets), rate in zip(points, sums, steps.rates_S[logged], strict=True):
-            point = {
-                "train_loss_step": loss_sum / num_jets,
-                "train_acc_step": num_correct / num_jets,
-                "lr": float(rate),
-            }
+            scores = {"train_loss_step": loss_sum / num_jets, "train_acc_step": num_correct / num_jets}
             for logger in self.loggers:
-                logger.log_metrics(point, step=step)
+                logger.log_metrics(scores | {"lr": float(rate)}, step=step)
 
     def on_train_epoch_end(self) -> None:
         # To callbacks alone: train_loss_step and train_acc_step are on the loggers' axis of steps already.

@@ -20,7 +20,7 @@ from jsc.cli import console
 from jsc.cli.settings import TrainSettings
 from jsc.datasets.datamodule import JetDataModule
 from jsc.datasets.epoch_order import EpochOrder
-from jsc.fit.checkpoint import StoredModel, load_weights, read_checkpoint
+from jsc.fit.checkpoint import AtomicCheckpointIO, StoredModel, load_weights, read_checkpoint
 from jsc.fit.generators import restore_generators
 from jsc.fit.hparams import hyper_parameters, register_end, register_run
 from jsc.fit.tensorboard import RunLogger
@@ -185,7 +185,8 @@ def fit(run: Run, prepared: Prepared, resume_from: Path | None, varied: Sequence
     """Train to the end that the settings name, or to a loss that is no number."""
     settings, jets, task, trainer = prepared.settings, prepared.jets, prepared.task, prepared.trainer
     torch.set_num_threads(settings.trainer.num_threads)
-    pl.seed_everything(settings.seed, verbose=False)
+    if trainer.world_size > 1:
+        pl.seed_everything(settings.seed, verbose=False)  # which the processes that it starts find in the environment
     restore_generators(prepared.generators)  # another run may have been prepared since
     device = trainer.strategy.root_device
     run.device = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
@@ -215,6 +216,8 @@ def fit(run: Run, prepared: Prepared, resume_from: Path | None, varied: Sequence
         raise
     finally:
         run.fit_seconds = time.perf_counter() - started + (earlier_epochs[-1].seconds if earlier_epochs else 0.0)
+    if isinstance(trainer.strategy.checkpoint_io, AtomicCheckpointIO):
+        run.best = trainer.strategy.checkpoint_io.best or run.best  # to read it takes as long as half an epoch
     last = run.epochs[-1] if run.epochs else None
     if last is not None and last.train_loss is not None and not math.isfinite(last.train_loss):
         run.warn(f"The training loss became {last.train_loss} in epoch {last.epoch}: try a smaller optimizer.lr.")

@@ -8,6 +8,7 @@ import pickle
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -84,7 +85,9 @@ def _asked(function: Callable[[Item], Answer], items: Sequence[Item], context: B
     """Up to the first item that kills the process."""
     ours, theirs = context.Pipe(duplex=False)
     process: BaseProcess = context.Process(target=_answer, args=(theirs, dict(os.environ), function, items))  # type: ignore[attr-defined]
-    process.start()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12's, of a fork beside other threads
+        process.start()
     theirs.close()
     try:
         for _ in items:

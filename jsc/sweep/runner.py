@@ -85,7 +85,8 @@ class Runner:
         unfinished = [*self.waiting, *(self.jobs[num] for num in self.pool.running)]
         for job in self.waiting:
             is_free = self.asked.get(job.num, 0.0) <= time.monotonic() - SECONDS_TO_ASK_AGAIN
-            if is_free and not any(_is_alike(o, job) and o.max_epochs < job.max_epochs for o in unfinished):
+            shorter = (o for o in unfinished if job.share_key is not None and o.share_key == job.share_key)
+            if is_free and not any(other.max_epochs < job.max_epochs for other in shorter):
                 return job
         return None
 
@@ -93,7 +94,8 @@ class Runner:
         self.waiting.remove(job)
         self.tries[job.num] += 1
         self.listener.started(job)
-        alike = [other.folder for other in self.work.jobs if _is_alike(other, job)]
+        key, jobs = job.share_key, self.work.jobs
+        alike = [o.folder for o in jobs if o.share_key == key and o is not job] if key is not None else []
         self.pool.start(Order(job, self.work.varied, alike, is_afresh=self.tries[job.num] > 1))
 
     def _take(self, ended: Ended) -> None:
@@ -134,10 +136,6 @@ class Runner:
                 with job.log_file.open("a") as file:
                     file.write(f"The run failed: {ended.death}\n")
                 list(ask(_record, [(job, ended.death, ended.seconds)]))
-
-
-def _is_alike(one: Job, other: Job) -> bool:
-    return one.num != other.num and one.share_key is not None and one.share_key == other.share_key
 
 
 def _record(told: tuple[Job, str, float]) -> None:

@@ -112,7 +112,7 @@ def open_session(
     folder = sweep.folder
     new_folders = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    with _lock(folder) if part is None else nullcontext(), _cleared_if_refused(folder, new_folders):
+    with _lock(folder) if part is None else nullcontext(), cleared_if_refused(folder, new_folders):
         session, interrupted = Session(sweep, connect(), part, num_jobs), False
         with _signals_noted(session.signals):
             try:
@@ -135,20 +135,25 @@ def _lock(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _cleared_if_refused(folder: Path, new_folders: Sequence[Path]) -> Iterator[None]:
-    """Within this context a CommandError leaves nothing of a sweep that has not begun."""
+def cleared_if_refused(folder: Path, new_folders: Sequence[Path] = ()) -> Iterator[None]:
+    """Within this context a CommandError leaves nothing of a sweep that has not begun, nor of the `new_folders`."""
     had_begun = (folder / PLAN_FILE).exists()
     try:
         yield
     except CommandError:
         if not had_begun and not any(path.is_dir() and path.name != TASK_FOLDER for path in folder.glob("*")):
-            shutil.rmtree(folder / TASK_FOLDER, ignore_errors=True)
-            for name in (PLAN_FILE, CSV_FILE, MARKDOWN_FILE, LOCK_FILE, MULTIRUN_FILE):
-                (folder / name).unlink(missing_ok=True)
-            for path in new_folders:
-                with suppress(OSError):
-                    path.rmdir()
+            clear(folder, new_folders)
         raise
+
+
+def clear(folder: Path, new_folders: Sequence[Path] = ()) -> None:
+    """Take away what is left of a sweep without jobs."""
+    shutil.rmtree(folder / TASK_FOLDER, ignore_errors=True)
+    for name in (PLAN_FILE, CSV_FILE, MARKDOWN_FILE, LOCK_FILE, MULTIRUN_FILE):
+        (folder / name).unlink(missing_ok=True)
+    for path in (folder, *new_folders):
+        with suppress(OSError):
+            path.rmdir()
 
 
 @contextmanager

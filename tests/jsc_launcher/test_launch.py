@@ -223,8 +223,17 @@ def test_a_dry_run_shows_the_jobs_and_leaves_nothing(
     assert "0_max_epochs=2,limit_train_batches=30,batch_size=64" in output
     assert "1_max_epochs=500,limit_train_batches=30,batch_size=64" in output
     assert "Nothing was trained" in output
-    assert not (tmp_path / "a" / "s").exists()
+    assert not (tmp_path / "a").exists()
     assert sweep_command("sweep.dry_run=true") == 2
+
+
+@pytest.mark.parametrize(("words", "code"), [(["sweep.dry_run=true"], 0), (["loss.class_weights=[1]"], 2)])
+def test_hydras_own_sweeper_leaves_no_folder_either(
+    sweep_command: SweepCommand, tmp_path: Path, words: list[str], code: int
+) -> None:
+    """Which makes it, and writes there, before it asks the launcher."""
+    assert sweep_command("-m", *QUICK, "seed=0,1", "hydra/sweeper=basic", "hydra.sweep.dir=s", *words) == code
+    assert not (tmp_path / "s").exists()
 
 
 @pytest.mark.parametrize("engine", ["fused", pytest.param("torch", marks=pytest.mark.slow)])
