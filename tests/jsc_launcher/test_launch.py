@@ -346,7 +346,8 @@ def test_a_sweeps_own_process_does_without_torch(trap: list[str], tmp_path: Path
 
     refused = sweep("loss.class_weights=null,[1]", "hydra.sweep.dir=refused")
     assert refused.returncode == 2
-    assert refused.stderr.startswith("loss.class_weights=[1.0]: give 5 weights")
+    said = [line for line in refused.stderr.splitlines() if not line.endswith("checked")]  # on a busy machine
+    assert said[0].startswith("loss.class_weights=[1.0]: give 5 weights")
     assert not (tmp_path / "refused").exists()
     ended = sweep("trainer.max_epochs=1,2", "+model.options.how=none,SIGKILL", "hydra.sweep.dir=s")
     assert ended.returncode == 1, ended.stdout + ended.stderr
