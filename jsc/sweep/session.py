@@ -13,6 +13,7 @@ from types import FrameType
 
 from filelock import FileLock, Timeout
 
+from jsc.cli.trust import to_name_again
 from jsc.errors import CommandError
 from jsc.reporting.sweep_table import CSV_FILE, MARKDOWN_FILE
 from jsc.results import PLAN_FILE
@@ -180,7 +181,8 @@ def _sum_up(session: Session, *, interrupted: bool) -> None:
     else:
         rows = [row for row in rows if row.num in session.nums]
     if interrupted:
-        log.warning("Interrupted. To go on: python -m jsc.train -m sweep.resume='%s'", os.path.relpath(folder))
+        again = to_name_again(sweep.overrides)
+        log.warning("Interrupted. To go on: python -m jsc.train -m sweep.resume='%s'%s", os.path.relpath(folder), again)
         raise KeyboardInterrupt
     failed = [row for row in rows if row.status == "failed"]
     for row in failed:

@@ -139,13 +139,15 @@ def test_workers_that_die_fail_their_own_job_and_resume_runs_these_alone(
 
     written = {kind: (folders[kind] / "result.json").stat().st_mtime_ns for kind in how}
     (tmp_path / "armed").unlink()
-    assert sweep_command("sweep.resume=s") == 0
+    assert sweep_command("sweep.resume=s") == 2
+    assert "to allow it give plugins=[trap] yourself" in capfd.readouterr().err
+    assert sweep_command("sweep.resume=s", "plugins=[trap]") == 0
     assert {row["status"] for row in table(tmp_path / "s")} == {"completed"}
     again = {kind for kind in how if (folders[kind] / "result.json").stat().st_mtime_ns != written[kind]}
     assert again == {"raise", "SIGSEGV", "SIGKILL"}
 
     capfd.readouterr()
-    assert sweep_command("sweep.resume=s", "optimizer.lr=0.5") == 2
+    assert sweep_command("sweep.resume=s", "plugins=[trap]", "optimizer.lr=0.5") == 2
     assert "job 0 (" in (message := capfd.readouterr().err)
     assert "optimizer.lr was 0.001, is 0.5" in message
     assert sweep_command(*words) == 2
