@@ -49,6 +49,11 @@ def check_recorded(recorded: Sequence[str], typed: Sequence[str], source: Path) 
     return kept
 
 
+def to_name_again(overrides: Sequence[str]) -> str:
+    """Of a run's own overrides those that must be typed again to go on with it, each behind a space."""
+    return "".join(f" {o}" for o in overrides if o.startswith(("plugins=", "trusted=")) and not o.endswith("=[]"))
+
+
 def _check(key: str, value: Any, trusted: Sequence[str], source: Path) -> None:
     for target in targets_in({key.rpartition(".")[2]: value}):
         check_target(key, target, trusted, source)

@@ -4,6 +4,7 @@ import importlib.metadata
 import logging
 import math
 import platform
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ import torch
 from jsc import __version__, results
 from jsc.cli import console
 from jsc.cli.settings import TrainSettings
+from jsc.cli.trust import to_name_again
 from jsc.datasets.datamodule import JetDataModule
 from jsc.datasets.epoch_order import EpochOrder
 from jsc.fit.checkpoint import AtomicCheckpointIO, StoredModel, load_weights, read_checkpoint
@@ -165,7 +167,8 @@ def _recorded(run: Run, resume_from: Path | None, varied: Sequence[str]) -> RunR
             run.warn("No epoch ended with a validation loss and a best.ckpt: nothing was tested.")
     except KeyboardInterrupt:
         write_record(run.folder / results.RESULT_FILE, run.record("interrupted", "interrupted by its user"))
-        log.warning("Interrupted. To go on: python -m jsc.train resume='%s'", from_here(run.folder))
+        again = to_name_again(shlex.split(run.command))
+        log.warning("Interrupted. To go on: python -m jsc.train resume='%s'%s", from_here(run.folder), again)
         raise
     except Exception as error:
         write_record(run.folder / results.RESULT_FILE, run.record("failed", f"{type(error).__name__}: {error}"))

@@ -13,6 +13,7 @@ from types import FrameType
 
 from filelock import FileLock, Timeout
 
+from jsc.cli.trust import to_name_again
 from jsc.errors import CommandError
 from jsc.reporting.sweep_table import CSV_FILE, MARKDOWN_FILE
 from jsc.results import PLAN_FILE
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 LOCK_FILE = ".sweep.lock"
 MULTIRUN_FILE = "multirun.yaml"  # Hydra's
 TASK_FOLDER = "tasks"  # of a cluster's: their logs
+TABLE_SECONDS = 2.0  # a part that ends holds the lock while it writes the tables
 SECONDS_BETWEEN_TABLES = 1.0
 
 
@@ -127,7 +129,7 @@ def open_session(
 @contextmanager
 def _lock(folder: Path) -> Iterator[None]:
     try:
-        lock = FileLock(folder / LOCK_FILE).acquire(timeout=0)
+        lock = FileLock(folder / LOCK_FILE).acquire(timeout=TABLE_SECONDS)
     except Timeout:
         raise CommandError(f"{folder}: another process is running this sweep") from None
     with lock:
@@ -174,13 +176,16 @@ def _signals_noted(received: list[int]) -> Iterator[None]:
 
 def _sum_up(session: Session, *, interrupted: bool) -> None:
     sweep, folder = session.sweep, session.sweep.folder
-    rows = sweep.write_tables()
     if session.part is None:
+        rows = sweep.write_tables()
         log.info(summary(rows, folder))
     else:
-        rows = [row for row in rows if row.num in session.nums]
+        with suppress(Timeout), FileLock(folder / LOCK_FILE).acquire(timeout=0):  # a head that waits knows more
+            sweep.write_tables()
+        rows = [row for row in sweep.rows() if row.num in session.nums]
     if interrupted:
-        log.warning("Interrupted. To go on: python -m jsc.train -m sweep.resume='%s'", os.path.relpath(folder))
+        again = to_name_again(sweep.overrides)
+        log.warning("Interrupted. To go on: python -m jsc.train -m sweep.resume='%s'%s", os.path.relpath(folder), again)
         raise KeyboardInterrupt
     failed = [row for row in rows if row.status == "failed"]
     for row in failed:

@@ -64,7 +64,7 @@ STOPPING = "callbacks.early_stopping"
         ("callbacks.early_stoping.patience=3", f"Did you mean {STOPPING}?"),
         ("callbacks.best_checkpoint.x.y=3", "no setting 'callbacks.best_checkpoint.x'. Allowed: callbacks.best_"),
         ("+callbacks.mine._target_=a.B", "a.B: No module named 'a'"),
-        ("+callbacks.mine._target_=math.pi", "math.pi: 3.14"),
+        ("+callbacks.mine._target_=math.pi", "math.pi: it makes no Callback"),
         ("+callbacks.mine=3", "callbacks.mine=3: must be a section; give callbacks.mine.KEY=VALUE"),
         ("trainer.max_epochs.x=3", "trainer.max_epochs has no keys of its own: give trainer.max_epochs=VALUE"),
         ("seed.x=3", "seed has no keys of its own: give seed=VALUE"),

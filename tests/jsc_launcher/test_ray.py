@@ -68,11 +68,13 @@ def test_a_sweep_on_two_nodes_goes_on_whatever_is_stopped_or_killed(
     assert [row["status"] for row in table(sweep)] == ["interrupted"] * 2
     assert [read_result(path.parent).status for path in sweep.glob("*/result.json")] == ["interrupted"] * 2
 
-    with command_process(tmp_path, "jsc.train", "sweep.resume=s") as head:
+    with command_process(tmp_path, "jsc.train", "sweep.resume=s", trap[0]) as head:
         wait_for_epochs(sweep, 2, num_jobs=2)
         assert head.stop(signal.SIGKILL) == KILLED
 
-    with command_process(tmp_path, "jsc.train", "sweep.resume=s") as head:  # Ray ends the tasks of the killed head
+    with command_process(
+        tmp_path, "jsc.train", "sweep.resume=s", trap[0]
+    ) as head:  # Ray ends the tasks of the killed head
         wait_for_epochs(sweep, 2, num_jobs=2)
         assert ray_cluster.stdin is not None
         ray_cluster.stdin.write("kill a node\n")
@@ -84,7 +86,7 @@ def test_a_sweep_on_two_nodes_goes_on_whatever_is_stopped_or_killed(
     assert "1 of 2 jobs did not come to their end" in head.output()
 
     (tmp_path / "armed").unlink()
-    assert sweep_command("sweep.resume=s", "hydra/launcher=jsc", "hydra.launcher.num_workers=1") == 0
+    assert sweep_command("sweep.resume=s", trap[0], "hydra/launcher=jsc", "hydra.launcher.num_workers=1") == 0
     assert {row["status"] for row in table(sweep)} == {"completed"}
     alone = run_alone(tmp_path / "alone", *settings, f"optimizer.lr={rows[1]['optimizer.lr']}")
     assert_same_run(alone, sweep / rows[1]["folder"])

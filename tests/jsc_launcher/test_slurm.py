@@ -114,7 +114,7 @@ def test_a_sweep_goes_on_whatever_is_stopped_or_killed(
     assert [row["status"] for row in table(sweep)] == ["interrupted", "missing"]
     assert len(list(sweep.glob("*/checkpoints/last.ckpt"))) == 1
 
-    with command_process(tmp_path, "jsc.train", "sweep.resume=s") as head:
+    with command_process(tmp_path, "jsc.train", "sweep.resume=s", trap[0]) as head:
         wait_for_epochs(sweep, 2)
         (task,) = queue(tmp_path)
         subprocess.run(["scancel", task], check=True)
@@ -127,12 +127,12 @@ def test_a_sweep_goes_on_whatever_is_stopped_or_killed(
     assert read_result(sweep / rows[0]["folder"]).status == "interrupted"  # it had the time to save
     assert all(row["error"] == f"its Slurm task {task} ended as CANCELLED; its log: {log}" for row in rows)
 
-    with command_process(tmp_path, "jsc.train", "sweep.resume=s") as head:
+    with command_process(tmp_path, "jsc.train", "sweep.resume=s", trap[0]) as head:
         wait_for_epochs(sweep, 2)
         assert head.stop(signal.SIGKILL) == KILLED
     (task,) = queue(tmp_path)
     capfd.readouterr()
-    assert sweep_command("sweep.resume=s") == 0  # beside that task
+    assert sweep_command("sweep.resume=s", trap[0]) == 0  # beside that task
     assert "Submitted 2 jobs in 1 tasks" in capfd.readouterr().out
     rows = table(sweep)
     assert [row["status"] for row in rows] == ["completed"] * 2

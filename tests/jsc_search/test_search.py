@@ -115,10 +115,10 @@ def test_batches_share_a_worker_a_table_and_a_summary(
 
     assert sweep_command(*words) == 2
     assert "holds a sweep already" in capfd.readouterr().err
-    assert sweep_command("sweep.resume=s", "optimizer.lr=interval(0.01,0.2)") == 2
+    assert sweep_command("sweep.resume=s", "plugins=[moody]", "optimizer.lr=interval(0.01,0.2)") == 2
     assert "the search space has changed: optimizer.lr was" in capfd.readouterr().err
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "s").glob("*/result.json")}
-    assert sweep_command("sweep.resume=s", "hydra.sweeper.num_trials=7") == 0
+    assert sweep_command("sweep.resume=s", "plugins=[moody]", "hydra.sweeper.num_trials=7") == 0
     assert "Sweep of 7 jobs in s: 1 to run" in capfd.readouterr().out
     assert trials(tmp_path / "s")[:6] == told
     assert all(path.stat().st_mtime_ns == when for path, when in written.items())  # failed ones too: they were told
