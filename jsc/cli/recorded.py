@@ -4,16 +4,23 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from jsc.cli.command import own_dataset
 from jsc.cli.resume import CONFIG_FILE
 from jsc.cli.settings import DatasetSettings
+from jsc.cli.trust import check_recorded_dataset
 
 
 def recorded_dataset(run: Path) -> DatasetSettings | None:
-    """The data set that a run was trained on; None if the folder is no run's."""
+    """The data set that a run was trained on; None if the folder is no run's.
+
+    Raises CommandError where it is none that a file alone may name (`jsc.cli.trust`).
+    """
     config = _config(run)
-    return (
-        None if config is None else DatasetSettings.model_validate(OmegaConf.to_container(config.dataset, resolve=True))
-    )
+    if config is None:
+        return None
+    section = DatasetSettings.model_validate(OmegaConf.to_container(config.dataset, resolve=True))
+    check_recorded_dataset(section, own_dataset(section.name), [], run / CONFIG_FILE)
+    return section
 
 
 def recorded_model(run: Path) -> str | None:
