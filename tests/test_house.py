@@ -18,6 +18,7 @@ FLOORS = {
     "jsc.hardware": 3,
     "jsc.datasets": 4,
     "jsc.models": 4,
+    "jsc.quantization": 4,
     "jsc.cli": 5,
     "jsc.fit": 6,
     "jsc.run": 7,

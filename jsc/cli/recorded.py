@@ -1,4 +1,4 @@
-"""What a run's folder says of the run: its network and its data set, from the configuration that Hydra left there."""
+"""What a run's folder says of its data set, from the configuration that Hydra left there."""
 
 from pathlib import Path
 
@@ -21,12 +21,6 @@ def recorded_dataset(run: Path) -> DatasetSettings | None:
     section = DatasetSettings.model_validate(OmegaConf.to_container(config.dataset, resolve=True))
     check_recorded_dataset(section, own_dataset(section.name), [], run / CONFIG_FILE)
     return section
-
-
-def recorded_model(run: Path) -> str | None:
-    """The name of a run's network; None if the folder is no run's."""
-    config = _config(run)
-    return None if config is None else str(config.model.name)
 
 
 def _config(run: Path) -> DictConfig | None:

@@ -3,7 +3,6 @@
 Shapes: N test jets, F features, C classes.
 """
 
-import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -14,7 +13,7 @@ import torch
 
 from jsc.cli import console
 from jsc.cli.construction import construct
-from jsc.cli.recorded import recorded_dataset, recorded_model
+from jsc.cli.recorded import recorded_dataset
 from jsc.cli.settings import DatasetSettings, HardwareSettings
 from jsc.datasets import JetSource
 from jsc.errors import CommandError
@@ -98,7 +97,7 @@ def predict(settings: HardwareSettings) -> TestResult:
 
 
 def find_network(checkpoint: str | None) -> Path:
-    """The `network.json` of a quantised run. Raises CommandError if there is none, with the command that makes one."""
+    """The `network.json` of a quantised network. Raises CommandError if there is none, with what makes one."""
     if checkpoint is None:
         raise CommandError("say which network: checkpoint=RUN, a quantised run's folder or a network.json")
     path = Path(checkpoint)
@@ -114,12 +113,9 @@ def find_network(checkpoint: str | None) -> Path:
     for candidate in (folder / NETWORK_FILE, folder.parent / NETWORK_FILE):
         if candidate.is_file() and (candidate.parent == folder or folder.name == CHECKPOINT_FOLDER):
             return candidate
-    model = recorded_model(folder.parent if folder.name == CHECKPOINT_FOLDER else folder)
-    chosen = "" if model is None else f"model={model.replace('-', '_')} "
     raise CommandError(
         f"checkpoint={checkpoint}: no {NETWORK_FILE} lies there, so this network computes in floating point; an FPGA "
-        f"needs integers. Quantise it, then give the new run's folder:\n"
-        f"python -m jsc.train {chosen}init={shlex.quote(str(path))} quantization=fixed_point"
+        f"needs integers. Quantise it with jsc.quantization, which writes a {NETWORK_FILE} (docs/quantization.md)"
     )
 
 

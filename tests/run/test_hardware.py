@@ -22,6 +22,9 @@ QUICK = ("hardware.synthesis=false", "hardware.random_vectors=100", "hardware.si
 needs_icarus = pytest.mark.skipif(shutil.which("iverilog") is None, reason="needs Icarus Verilog")
 
 
+ON_FILE = ("dataset=jsc_file", "dataset.path=jets.csv", "dataset.variant=simulated")
+
+
 @pytest.fixture(scope="module")
 def net() -> Network:
     """Reads the bundled jets; its weights mean nothing."""
@@ -58,8 +61,7 @@ def run_folder(tmp_path: Path, net: Network) -> Path:
     (folder / "checkpoints").mkdir()
     (folder / "checkpoints" / "best.ckpt").touch()
     (folder / "checkpoints" / "last.ckpt").touch()
-    on_file = ("dataset=jsc_file", "dataset.path=jets.csv", "dataset.variant=simulated")
-    settings = settings_of("model=jsc_mlp", *on_file).model_dump(by_alias=True, include={"model", "dataset"})
+    settings = settings_of("model=jsc_mlp", *ON_FILE).model_dump(by_alias=True, include={"model", "dataset"})
     (folder / ".hydra" / "config.yaml").write_text(json.dumps(settings))
     write_network(folder / "network.json", net)
     return folder
@@ -71,12 +73,12 @@ def test_a_run_is_made_into_a_circuit_proved_on_its_own_test_jets(
     run_folder: Path, net: Network, given: str, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("da4ml", reason="needs da4ml, of the extra `hardware`")
-    assert command("jsc.hardware", f"checkpoint={given}", *QUICK) == 0
+    assert command("jsc.hardware", f"checkpoint={given}", *QUICK, *ON_FILE) == 0
     proof = json.loads((run_folder / "hardware" / "proof.json").read_text())
     assert proof["vectors"]["test jets"] == 80
     assert [row["what"] for row in proof["equal"]] == ["shift-and-add graph", "Verilog"]
     assert "written: run/hardware" in capsys.readouterr().err
-    assert command("jsc.hardware", "prove", "circuit=run/hardware", *QUICK[1:]) == 0
+    assert command("jsc.hardware", "prove", "circuit=run/hardware", *QUICK[1:], *ON_FILE) == 0
     assert "equal on" in capsys.readouterr().err
 
 
@@ -85,7 +87,7 @@ def test_a_fault_is_exit_code_1_and_one_message(
     run_folder: Path, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("da4ml", reason="needs da4ml, of the extra `hardware`")
-    assert command("jsc.hardware", "checkpoint=run/network.json", "out=circuit", *QUICK) == 0
+    assert command("jsc.hardware", "checkpoint=run/network.json", "out=circuit", *QUICK, *ON_FILE) == 0
     top = run_folder.parent / "circuit" / "verilog" / "network.v"
     top.write_text(top.read_text().replace("4'd15", "4'd14", 1))
     capsys.readouterr()
@@ -143,7 +145,7 @@ def test_jets_of_another_variant_are_warned_of_and_of_other_features_refused(
     assert "the network was trained on feature names mass, " in capsys.readouterr().err
 
 
-def test_a_float_network_is_refused_with_the_command_that_quantises_it(
+def test_a_float_network_is_refused_with_what_quantises_it(
     run_folder: Path, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (run_folder / "network.json").unlink()
@@ -151,7 +153,7 @@ def test_a_float_network_is_refused_with_the_command_that_quantises_it(
         assert command("jsc.hardware", f"checkpoint={given}") == 2
         said = capsys.readouterr().err
         assert "so this network computes in floating point" in said
-        assert f"python -m jsc.train model=jsc_mlp init={given} quantization=fixed_point" in said
+        assert "Quantise it with jsc.quantization" in said
     assert not (run_folder / "hardware").exists()
 
 
@@ -175,7 +177,10 @@ def test_a_float_network_is_refused_with_the_command_that_quantises_it(
         (["checkpoint=run", "hardware.latency_cutoff=-1"], "hardware.latency_cutoff"),
         (["checkpoint=run", "hardware.backend=magic"], "hardware.backend"),
         (["checkpoint=run", "hardware.latency=1"], "hardware.latency"),
-        (["checkpoint=run", "out=run/.hydra"], "something else lies there; name a folder that is not there yet"),
+        (
+            ["checkpoint=run", "out=run/.hydra", "dataset=jsc_sample"],
+            "something else lies there; name a folder that is not there yet",
+        ),
     ],
 )
 def test_a_wrong_command_is_answered(
@@ -189,7 +194,7 @@ def test_a_wrong_command_is_answered(
 @needs_icarus
 def test_ctrl_c_leaves_nothing_and_exit_code_130(run_folder: Path) -> None:
     pytest.importorskip("da4ml", reason="needs da4ml, of the extra `hardware`")
-    words = ["checkpoint=run", "hardware.simulator=icarus"]
+    words = ["checkpoint=run", "hardware.simulator=icarus", *ON_FILE]
     command = [sys.executable, "-m", "jsc.hardware", *words]
     with subprocess.Popen(command, cwd=run_folder.parent, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
